@@ -1,6 +1,12 @@
 //! x0-relay: a mailbox for every browser session.
 pub mod config;
 pub mod error;
+pub mod gate;
+pub mod hub;
 pub mod id;
+pub mod lifecycle;
+pub mod mailbox;
 pub mod message;
-pub mod wire { pub mod json { pub const DEPTH_MAX: usize = 500; } }
+pub mod metrics;
+pub mod storage;
+pub mod wire;

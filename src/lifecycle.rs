@@ -1,0 +1,206 @@
+//! How the process lives: its clock, its tasks, its phases. Nothing else spawns.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::message::UnixMs;
+
+/// Wall-clock time that a paused tokio clock pauses too, and that never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    wall_ms: u64,
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that shows the system's time now and goes on from there.
+    pub fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX), start: Instant::now() }
+    }
+
+    /// The time.
+    pub fn now(&self) -> UnixMs {
+        UnixMs(self.wall_ms).after(self.start.elapsed())
+    }
+
+    /// How long it has run.
+    pub fn uptime(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// Where the process is between start and end. Only ever goes down this list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// Not yet accepting.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Still serving, but asking load balancers to look elsewhere.
+    Notice,
+    /// No new connections; waiting receivers are answered, requests end.
+    Draining,
+    /// Every request has its answer, or its time is up.
+    Done,
+}
+
+impl Phase {
+    /// Its name, for logs and `/readyz`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Notice => "notice",
+            Phase::Draining => "draining",
+            Phase::Done => "done",
+        }
+    }
+}
+
+/// The process's phase and tasks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    phase: Arc<watch::Sender<Phase>>,
+    tasks: TaskTracker,
+    /// Requests being answered; parked ones too.
+    busy: Arc<watch::Sender<usize>>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Lifecycle {
+    /// A process that is starting.
+    pub fn start() -> Self {
+        Self {
+            phase: Arc::new(watch::Sender::new(Phase::Starting)),
+            tasks: TaskTracker::new(),
+            busy: Arc::new(watch::Sender::new(0)),
+            clock: Clock::start(),
+        }
+    }
+
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Whether answers should end their connections.
+    pub fn is_draining(&self) -> bool {
+        self.phase() >= Phase::Draining
+    }
+
+    /// Goes on to `phase`, never back.
+    pub fn enter(&self, phase: Phase) {
+        let moved = self.phase.send_if_modified(|now| {
+            let forward = phase > *now;
+            *now = (*now).max(phase);
+            forward
+        });
+        if moved {
+            tracing::info!(phase = phase.name(), "phase");
+        }
+    }
+
+    /// Waits until `phase` or a later one is entered.
+    pub async fn reached(&self, phase: Phase) {
+        // The sender lives as long as `self`.
+        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+
+    /// Counts a request as being answered until the guard is dropped.
+    pub fn busy(&self) -> Busy {
+        self.busy.send_modify(|count| *count += 1);
+        Busy(Arc::clone(&self.busy))
+    }
+
+    /// Waits until no request is being answered.
+    pub async fn idle(&self) {
+        let _ = self.busy.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Starts a task that ends when its handle is dropped.
+    #[must_use = "dropping the handle ends the task"]
+    pub fn spawn<F>(&self, task: F) -> Task
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Task(self.spawn_raw(task).abort_handle())
+    }
+
+    /// Starts a task that ends by itself or with the process, such as a connection.
+    pub fn spawn_detached<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        drop(self.spawn_raw(task));
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    fn spawn_raw<F>(&self, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// Tasks that have not ended.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
+/// A running task; dropping this ends it.
+#[derive(Debug)]
+pub struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Busy(Arc<watch::Sender<usize>>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn phases_never_go_back() {
+        let life = Lifecycle::start();
+        life.enter(Phase::Draining);
+        life.enter(Phase::Ready);
+        assert_eq!(life.phase(), Phase::Draining);
+        life.reached(Phase::Notice).await;
+    }
+
+    #[tokio::test]
+    async fn a_dropped_handle_ends_its_task() {
+        let life = Lifecycle::start();
+        let (guard, gone) = tokio::sync::oneshot::channel::<()>();
+        let task = life.spawn(async move {
+            let _held = guard;
+            std::future::pending::<()>().await;
+        });
+        drop(task);
+        assert!(gone.await.is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! What the relay counts. docs/metrics.md has a line for each; a test compares the two.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::{error::Kind, mailbox::Removed};
+
+/// Why messages left without being delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Loss {
+    Expired,
+    Purged,
+    Overflow,
+}
+
+/// Label of messages that left undelivered.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct LossLabel {
+    reason: Loss,
+}
+
+/// Label of refusals.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct KindLabel {
+    kind: &'static str,
+}
+
+/// Label of requests.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct RequestLabel {
+    door: &'static str,
+    verb: &'static str,
+}
+
+/// Figures that are read off when somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Levels {
+    /// Mailboxes, empty ones too.
+    pub mailboxes: usize,
+    /// Messages waiting.
+    pub messages: usize,
+    /// Bytes waiting.
+    pub bytes: usize,
+    /// Since the start.
+    pub uptime: std::time::Duration,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the registry's help texts below say what each counts")]
+pub struct Metrics {
+    registry: Registry,
+    pub accepted: Counter,
+    pub settled: Counter,
+    pub returned: Counter,
+    lost: Family<LossLabel, Counter>,
+    pub unfit: Counter,
+    requests: Family<RequestLabel, Counter>,
+    errors: Family<KindLabel, Counter>,
+    pub delivery: Histogram,
+    pub receivers: Gauge,
+    pub connections: Gauge,
+    pub connections_total: Counter,
+    pub control_connections: Gauge,
+    mailboxes: Gauge,
+    messages: Gauge,
+    bytes: Gauge,
+    uptime: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("x0_relay"),
+            accepted: Counter::default(),
+            settled: Counter::default(),
+            returned: Counter::default(),
+            lost: Family::default(),
+            unfit: Counter::default(),
+            requests: Family::default(),
+            errors: Family::default(),
+            delivery: Histogram::new(exponential_buckets(0.000_25, 4.0, 12)),
+            receivers: Gauge::default(),
+            connections: Gauge::default(),
+            connections_total: Counter::default(),
+            control_connections: Gauge::default(),
+            mailboxes: Gauge::default(),
+            messages: Gauge::default(),
+            bytes: Gauge::default(),
+            uptime: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("messages_accepted", "Messages put into a mailbox", self.accepted.clone());
+        r.register("messages_settled", "Messages that their receiver has", self.settled.clone());
+        r.register("messages_returned", "Messages back in their mailbox because a delivery failed", self.returned.clone());
+        r.register("messages_lost", "Messages that left undelivered, by reason", self.lost.clone());
+        r.register("messages_unfit", "Times that a message alone exceeded what x0's front can read", self.unfit.clone());
+        r.register("requests", "Requests understood, by door and verb", self.requests.clone());
+        r.register("errors", "Requests refused, by kind", self.errors.clone());
+        r.register_with_unit(
+            "delivery",
+            "From acceptance of a message until it is handed to a receiver",
+            Unit::Seconds,
+            self.delivery.clone(),
+        );
+        r.register("receivers_waiting", "Receivers waiting for mail", self.receivers.clone());
+        r.register("http_connections", "Open HTTP connections", self.connections.clone());
+        r.register("http_connections_accepted", "HTTP connections accepted", self.connections_total.clone());
+        r.register("control_connections", "Open connections on the control socket", self.control_connections.clone());
+        r.register("mailboxes", "Mailboxes, empty ones too", self.mailboxes.clone());
+        r.register("messages_waiting", "Messages in all mailboxes", self.messages.clone());
+        r.register_with_unit("waiting", "Memory charged for all mailboxes", Unit::Bytes, self.bytes.clone());
+        r.register_with_unit("uptime", "Since the relay started", Unit::Seconds, self.uptime.clone());
+    }
+
+    /// Counts messages that left undelivered.
+    pub fn lose(&self, reason: Loss, removed: Removed) {
+        if removed.messages > 0 {
+            self.lost.get_or_create(&LossLabel { reason }).inc_by(removed.messages as u64);
+        }
+    }
+
+    /// Counts a request.
+    pub fn request(&self, door: &'static str, verb: &'static str) {
+        self.requests.get_or_create(&RequestLabel { door, verb }).inc();
+    }
+
+    /// Counts a refusal.
+    pub fn error(&self, kind: Kind) {
+        self.errors.get_or_create(&KindLabel { kind: kind.label() }).inc();
+    }
+
+    /// All figures in the OpenMetrics 1.0 text format.
+    ///
+    /// # Errors
+    /// Only if memory for the text cannot be had.
+    pub fn text(&self, levels: Levels) -> Result<String, std::fmt::Error> {
+        self.mailboxes.set(levels.mailboxes as i64);
+        self.messages.set(levels.messages as i64);
+        self.bytes.set(levels.bytes as i64);
+        self.uptime.set(levels.uptime.as_secs_f64());
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,173 @@
+//! JSON (RFC 8259) seen as text: what comes in is checked whole, taken apart one level deep, and otherwise left as it is.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Kind};
+
+/// The deepest nesting that is passed on; x0's own front gives up at a thousand.
+pub const DEPTH_MAX: usize = 500;
+
+/// An object's members in their order, keys and values as they stood in the text.
+#[derive(Debug)]
+pub struct Object<'a>(Vec<(&'a str, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    /// The members, keys with their quotes.
+    pub fn members(&self) -> impl Iterator<Item = (&'a str, &'a str)> + '_ {
+        self.0.iter().map(|(key, value)| (*key, value.get()))
+    }
+
+    /// The value of the last member of this name, as text; escapes in keys are understood.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(key, _)| is_key(key, name)).map(|(_, value)| value.get())
+    }
+
+    /// Whether there is a member of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The object's text without any member of this name.
+    pub fn without(&self, name: &str) -> String {
+        let kept: Vec<String> =
+            self.members().filter(|(key, _)| !is_key(key, name)).map(|(key, value)| format!("{key}:{value}")).collect();
+        format!("{{{}}}", kept.join(","))
+    }
+}
+
+/// Whether a key, as it stands in the text, spells `name`.
+fn is_key(key: &str, name: &str) -> bool {
+    if key.contains('\\') { string(key).is_some_and(|key| key == name) } else { key.trim_matches('"') == name }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(&'de str, &'de RawValue)>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(4);
+                while let Some(key) = map.next_key::<&'de RawValue>()? {
+                    members.push((key.get(), map.next_value()?));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Members).map(Object)
+    }
+}
+
+/// The bytes as text, if they are UTF-8 and nested no deeper than [`DEPTH_MAX`].
+///
+/// # Errors
+/// [`Kind::NotJson`], [`Kind::TooDeep`].
+pub fn text(bytes: &[u8]) -> Result<&str, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let detail = format!("the body is not UTF-8: byte {} is out of place", error.valid_up_to());
+        Error::new(Kind::NotJson, detail)
+    })?;
+    if depth(bytes) > DEPTH_MAX {
+        let detail = format!("JSON may be nested {DEPTH_MAX} deep, this is deeper");
+        return Err(Error::new(Kind::TooDeep, detail));
+    }
+    Ok(text)
+}
+
+/// How deep brackets outside of strings are nested.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(byte) = rest.next() {
+                    match byte {
+                        b'\\' => {
+                            rest.next();
+                        }
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Reads an object; anything else, or anything behind it, is an error.
+///
+/// # Errors
+/// [`Kind::NotJson`] if it is no JSON, [`Kind::BadRequest`] if it is JSON of another type.
+pub fn object(text: &str) -> Result<Object<'_>, Error> {
+    serde_json::from_str(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Error::new(Kind::BadRequest, "a JSON object is expected"),
+        _ => Error::new(Kind::NotJson, format!("{error}")),
+    })
+}
+
+/// Whether the text, known to be one JSON value, is an object.
+pub fn is_object(value: &str) -> bool {
+    value.trim_start().starts_with('{')
+}
+
+/// A JSON string's content; `None` if the text is another value, or holds a lone surrogate, which no UTF-8 can hold.
+pub fn string(value: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(value).ok().map(|text| text.0)
+}
+
+/// A text as a JSON string, with its quotes.
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_double_members_counts_however_it_is_escaped() {
+        let text = r#"{"a":1,"\u0061":2,"b":[1,2] , "a\ud800":3}"#;
+        let object = object(text).expect("JSON");
+        assert_eq!(object.get("a"), Some("2"));
+        assert_eq!(object.get("b"), Some("[1,2]"));
+        assert_eq!(object.without("a"), r#"{"b":[1,2],"a\ud800":3}"#);
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for text in [
+            "", " ", "{", "{]", "{\"a\":NaN}", "{\"a\":1}x", "{a:1}", "{1:2}", "{null:1}", "{[1]:1}", "{\"a\":01}", "{\"a\" 1}", "\u{feff}{}",
+            "{\"a\":\"\n\"}", "{\"a\":1,}", "{\"a\":\"\\x\"}",
+        ] {
+            assert_eq!(object(text).expect_err(text).kind, Kind::NotJson, "{text}");
+        }
+        for text in ["[]", "1", "null", "\"{}\""] {
+            assert_eq!(object(text).expect_err(text).kind, Kind::BadRequest, "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        assert_eq!(depth(br#"{"a":[[]],"[[[[\"[":"{{{{"}"#), 3);
+        assert!(text("[".repeat(DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(text("[".repeat(DEPTH_MAX + 1).as_bytes()).expect_err("deep").kind, Kind::TooDeep);
+    }
+}

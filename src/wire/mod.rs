@@ -1,0 +1,5 @@
+//! Bytes to requests and back. Pure: no I/O, no clock.
+
+pub mod control;
+pub mod json;
+pub mod x0;

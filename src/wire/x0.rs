@@ -1,0 +1,344 @@
+//! The x0 dialect: what x0's pages, forms and legacy clients say, and what they are told.
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+
+use super::json::{self, Object};
+use crate::{
+    error::{Error, Kind},
+    id::SessionId,
+    mailbox::Letter,
+    message::Shape,
+};
+
+/// A payload as it will be passed on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Payload {
+    /// JSON, byte for byte.
+    pub json: Bytes,
+    /// What it is.
+    pub shape: Shape,
+}
+
+/// What a client of this dialect can ask for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// The handler's address alone: an empty answer.
+    Nothing,
+    /// SET.
+    Send {
+        /// The sender, as it says.
+        from: SessionId,
+        /// The receiver.
+        to: SessionId,
+        /// The message.
+        payload: Payload,
+    },
+    /// GET.
+    Receive(SessionId),
+    /// DEL.
+    Remove(SessionId),
+    /// `getMessages.py` of the 2021-2024 clients: shows, and removes nothing.
+    Show(SessionId),
+    /// `delMessages.py`: removes what was shown last.
+    RemoveShown(SessionId),
+}
+
+/// The addresses of this dialect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// `/python/MsgHandler.py`: `type` in the request says what is meant.
+    Handler,
+    /// `/get`.
+    Get,
+    /// `/set`.
+    Set,
+    /// `/del`.
+    Del,
+    /// `…/getMessages.py`.
+    LegacyGet,
+    /// `…/delMessages.py`.
+    LegacyDel,
+}
+
+impl Path {
+    /// Which of the addresses a URL's path is, if any.
+    pub fn of(path: &str) -> Option<Self> {
+        match path {
+            "/python/MsgHandler.py" => Some(Path::Handler),
+            "/get" => Some(Path::Get),
+            "/set" => Some(Path::Set),
+            "/del" => Some(Path::Del),
+            _ if path.ends_with("/getMessages.py") => Some(Path::LegacyGet),
+            _ if path.ends_with("/delMessages.py") => Some(Path::LegacyDel),
+            _ => None,
+        }
+    }
+
+    /// Whether answers here are wrapped in `Result`.
+    pub fn is_legacy(self) -> bool {
+        matches!(self, Path::LegacyGet | Path::LegacyDel)
+    }
+
+    fn verb(self) -> Option<Verb> {
+        match self {
+            Path::Handler => None,
+            Path::Get => Some(Verb::Get),
+            Path::Set => Some(Verb::Set),
+            Path::Del => Some(Verb::Del),
+            Path::LegacyGet => Some(Verb::Show),
+            Path::LegacyDel => Some(Verb::RemoveShown),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verb {
+    Get,
+    Set,
+    Del,
+    Show,
+    RemoveShown,
+}
+
+impl Verb {
+    fn named(name: &str) -> Result<Self, Error> {
+        match name {
+            "GET" => Ok(Verb::Get),
+            "SET" => Ok(Verb::Set),
+            "DEL" => Ok(Verb::Del),
+            _ => Err(Error::new(Kind::BadRequest, "type is to be \"GET\", \"SET\" or \"DEL\"")),
+        }
+    }
+
+    /// The verb by path and by `type`; they may not contradict each other.
+    fn agreed(path: Option<Verb>, said: Option<Verb>) -> Result<Self, Error> {
+        match (path, said) {
+            (Some(Verb::Show), Some(Verb::Get)) => Ok(Verb::Show),
+            (Some(Verb::RemoveShown), Some(Verb::Del)) => Ok(Verb::RemoveShown),
+            (Some(path), Some(said)) if path != said => {
+                Err(Error::new(Kind::BadRequest, "type contradicts the address; leave it out, or use /python/MsgHandler.py"))
+            }
+            (Some(verb), _) | (None, Some(verb)) => Ok(verb),
+            (None, None) => Err(Error::new(Kind::BadRequest, "type is missing; it is to be \"GET\", \"SET\" or \"DEL\"")),
+        }
+    }
+
+    fn alone(self, session: SessionId) -> Request {
+        match self {
+            Verb::Show => Request::Show(session),
+            Verb::Del => Request::Remove(session),
+            Verb::RemoveShown => Request::RemoveShown(session),
+            Verb::Get | Verb::Set => Request::Receive(session),
+        }
+    }
+}
+
+/// Reads the body of a POST to one of the addresses.
+///
+/// # Errors
+/// Whatever is wrong with it; see [`Kind`].
+pub fn body(path: Path, body: &[u8], message_bytes: usize) -> Result<Request, Error> {
+    let object = json::object(json::text(body)?)?;
+    if path == Path::Handler && !object.has("type") && object.has("RequestData") {
+        return form(&object, message_bytes);
+    }
+    let said = object.get("type").map(verb_of).transpose()?;
+    match Verb::agreed(path.verb(), said)? {
+        Verb::Set => {
+            let from = match object.get("session_src") {
+                Some("null") | None => session("SessionData.Value", session_data(&object)?)?,
+                source => session("session_src", source)?,
+            };
+            let to = session("session_dst", object.get("session_dst"))?;
+            let payload = payload(object.get("payload"), message_bytes)?;
+            Ok(Request::Send { from, to, payload })
+        }
+        verb => Ok(verb.alone(session("session_src", object.get("session_src"))?)),
+    }
+}
+
+fn verb_of(value: &str) -> Result<Verb, Error> {
+    Verb::named(&json::string(value).unwrap_or_default())
+}
+
+fn session_data<'a>(object: &Object<'a>) -> Result<Option<&'a str>, Error> {
+    match object.get("SessionData").filter(|value| json::is_object(value)) {
+        Some(data) => Ok(json::object(data)?.get("Value")),
+        None => Ok(None),
+    }
+}
+
+fn session(name: &str, value: Option<&str>) -> Result<SessionId, Error> {
+    let wrong = |what: &str| Err(Error::new(Kind::InvalidSession, format!("{name} is {what}; a session id is expected")));
+    match value {
+        None => wrong("missing"),
+        Some("null") => wrong("null"),
+        Some(value) => match json::string(value) {
+            Some(id) => SessionId::new(&id).map_err(|error| Error::new(error.kind, format!("{name}: {}", error.detail))),
+            None => wrong("no string of Unicode characters"),
+        },
+    }
+}
+
+fn payload(value: Option<&str>, message_bytes: usize) -> Result<Payload, Error> {
+    let refused = |what: &str| Err(Error::new(Kind::PayloadNotObject, format!("payload is {what}; a JSON object is expected")));
+    let Some(value) = value else { return refused("missing") };
+    if !json::is_object(value) {
+        return refused("no object");
+    }
+    let object = json::object(value)?;
+    // The relay alone says who sent a message.
+    let json =
+        if object.has("session_src") { Bytes::from(object.without("session_src")) } else { Bytes::copy_from_slice(value.as_bytes()) };
+    if json.len() > message_bytes {
+        let detail = format!("payload has {} bytes, a message may have {message_bytes} (message-bytes)", json.len());
+        return Err(Error::new(Kind::TooLarge, detail));
+    }
+    Ok(Payload { json, shape: Shape::Object })
+}
+
+/// The form that x0's button posts.
+fn form(object: &Object<'_>, message_bytes: usize) -> Result<Request, Error> {
+    let member = |object: &Object<'_>, name: &str| -> Result<String, Error> {
+        match object.get(name) {
+            Some(value) if json::is_object(value) => Ok(value.to_owned()),
+            _ => Err(Error::new(Kind::BadRequest, format!("the form's {name} is missing, or no object"))),
+        }
+    };
+    let request = member(object, "RequestData")?;
+    let request = json::object(&request)?;
+    let user = member(&request, "FormlistSelectDstUser")?;
+    let to = session("DstUserSession", json::object(&user)?.get("DstUserSession"))?;
+    let from = session("SessionData.Value", session_data(object)?)?;
+    let data = member(&request, "FormlistExchangeData")?;
+    let message = format!(
+        r#"{{"msg-type":"net-message","method-id":"set-data","dst-object":"FormlistExchangeData","payload":{data}}}"#
+    );
+    let payload = payload(Some(&message), message_bytes)?;
+    Ok(Request::Send { from, to, payload })
+}
+
+/// Reads the query string of a GET to one of the addresses; unknown parameters are ignored, the last of doubles counts.
+///
+/// # Errors
+/// Whatever is wrong with it; see [`Kind`].
+pub fn query(path: Path, query: &str, message_bytes: usize) -> Result<Request, Error> {
+    let mut said = None;
+    let (mut source, mut destination, mut message) = (None, None, None);
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
+            "Type" | "type" => said = Some(Verb::named(&decode("Type", value)?)?),
+            "Session" | "session_src" | "SYS_SESSION" => source = Some(decode(name, value)?),
+            "DestinationSession" | "session_dst" => destination = Some(decode(name, value)?),
+            "Payload" | "payload" => message = Some(decode(name, value)?),
+            _ => {}
+        }
+    }
+    let nothing_said = said.is_none() && source.is_none() && destination.is_none() && message.is_none();
+    if path == Path::Handler && nothing_said {
+        return Ok(Request::Nothing);
+    }
+    let id = |name: &str, value: Option<String>| match value {
+        Some(id) => SessionId::new(&id).map_err(|error| Error::new(error.kind, format!("{name}: {}", error.detail))),
+        None => Err(Error::new(Kind::InvalidSession, format!("{name} is missing from the query"))),
+    };
+    match Verb::agreed(path.verb(), said)? {
+        Verb::Set => {
+            let from = id("SYS_SESSION", source)?;
+            let to = id("DestinationSession", destination)?;
+            let message = message.unwrap_or_default();
+            // `message` may be no JSON at all, which is the same to its sender.
+            json::text(message.as_bytes())?;
+            let text = message.trim_matches([' ', '\t', '\r', '\n']);
+            if json::object(text).is_err() {
+                return Err(Error::new(Kind::PayloadNotObject, "Payload is to be a JSON object, percent-encoded"));
+            }
+            Ok(Request::Send { from, to, payload: payload(Some(text), message_bytes)? })
+        }
+        verb => Ok(verb.alone(id("session_src", source)?)),
+    }
+}
+
+fn decode(name: &str, value: &str) -> Result<String, Error> {
+    let spaced = value.replace('+', " ");
+    let text = percent_decode_str(&spaced).decode_utf8();
+    let text = text.map_err(|_| Error::new(Kind::BadRequest, format!("{name} is not percent-encoded UTF-8")))?;
+    Ok(text.into_owned())
+}
+
+/// The answer to an accepted SET.
+pub const ACCEPTED: &str = r#"{"messages": null, "status": "ok"}"#;
+/// The answer to a GET that found nothing, and to every DEL.
+pub const NOTHING: &str = r#"{"messages": null}"#;
+/// The same for legacy clients.
+pub const LEGACY_NOTHING: &str = r#"{"Result": {"messages": null}}"#;
+
+/// The longest text around the messages of an answer.
+pub const FRAME_BYTES: usize = r#"{"messages": []}"#.len();
+
+/// Appends one message as its receiver gets it: the payload, with the sender as its last member.
+pub fn write_message(letter: &Letter, out: &mut Vec<u8>) {
+    let message = &letter.message;
+    let source = json::quote(&message.from);
+    match message.shape {
+        Shape::Object => {
+            let end = message.payload.iter().rposition(|byte| *byte == b'}').unwrap_or(0);
+            let members = &message.payload[..end];
+            out.extend_from_slice(members);
+            if members.iter().skip(1).any(|byte| !byte.is_ascii_whitespace()) {
+                out.push(b',');
+            }
+        }
+        Shape::Other => {
+            out.extend_from_slice(b"{\"payload\":");
+            out.extend_from_slice(&message.payload);
+            out.push(b',');
+        }
+    }
+    out.extend_from_slice(b"\"session_src\":");
+    out.extend_from_slice(source.as_bytes());
+    out.push(b'}');
+}
+
+/// Messages as a JSON array.
+pub fn array(letters: &[Letter]) -> Vec<u8> {
+    let bytes: usize = letters.iter().map(|letter| letter.message.cost()).sum();
+    let mut out = Vec::with_capacity(bytes);
+    out.push(b'[');
+    for (index, letter) in letters.iter().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        write_message(letter, &mut out);
+    }
+    out.push(b']');
+    out
+}
+
+/// An answer with messages, from their array.
+pub fn mail(array: &[u8], legacy: bool) -> Vec<u8> {
+    let (head, tail): (&[u8], &[u8]) =
+        if legacy { (b"{\"Result\": {\"messages\": ", b"}}") } else { (b"{\"messages\": ", b"}") };
+    [head, array, tail].concat()
+}
+
+/// The error object. `null_messages` keeps x0's own front waiting.
+pub fn error(error: &Error, null_messages: bool) -> String {
+    let messages = if null_messages { "\"messages\": null, " } else { "" };
+    format!(
+        r#"{{{messages}"error": true, "exception_id": {}, "exception": {}, "detail": {}}}"#,
+        json::quote(error.kind.x0_name()),
+        json::quote(error.kind.title()),
+        json::quote(&error.detail),
+    )
+}
+
+/// The error object for legacy clients, which look for `Result` and stop for good without it.
+pub fn legacy_error(cause: &Error) -> String {
+    format!(r#"{{"Result": {}}}"#, error(cause, true))
+}
+
+#[cfg(test)]
+mod tests;
