@@ -1,5 +1,6 @@
 //! x0-relay: a mailbox for every browser session.
 pub mod config;
+pub mod edge;
 pub mod error;
 pub mod gate;
 pub mod hub;

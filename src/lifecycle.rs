@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{AbortHandle, JoinHandle},
     time::Instant,
 };
@@ -74,6 +74,7 @@ pub struct Lifecycle {
     tasks: TaskTracker,
     /// Requests being answered; parked ones too.
     busy: Arc<watch::Sender<usize>>,
+    end: Arc<Notify>,
     /// The time.
     pub clock: Clock,
 }
@@ -85,6 +86,7 @@ impl Lifecycle {
             phase: Arc::new(watch::Sender::new(Phase::Starting)),
             tasks: TaskTracker::new(),
             busy: Arc::new(watch::Sender::new(0)),
+            end: Arc::new(Notify::new()),
             clock: Clock::start(),
         }
     }
@@ -115,6 +117,16 @@ impl Lifecycle {
     pub async fn reached(&self, phase: Phase) {
         // The sender lives as long as `self`.
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
+    }
+
+    /// Asks for an orderly end.
+    pub fn ask_to_end(&self) {
+        self.end.notify_one();
+    }
+
+    /// Waits until somebody asks for an orderly end.
+    pub async fn asked_to_end(&self) {
+        self.end.notified().await;
     }
 
     /// Counts a request as being answered until the guard is dropped.

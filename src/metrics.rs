@@ -110,9 +110,17 @@ impl Metrics {
         let r = &mut self.registry;
         r.register("messages_accepted", "Messages put into a mailbox", self.accepted.clone());
         r.register("messages_settled", "Messages that their receiver has", self.settled.clone());
-        r.register("messages_returned", "Messages back in their mailbox because a delivery failed", self.returned.clone());
+        r.register(
+            "messages_returned",
+            "Messages back in their mailbox because a delivery failed",
+            self.returned.clone(),
+        );
         r.register("messages_lost", "Messages that left undelivered, by reason", self.lost.clone());
-        r.register("messages_unfit", "Times that a message alone exceeded what x0's front can read", self.unfit.clone());
+        r.register(
+            "messages_unfit",
+            "Times that a message alone exceeded what x0's front can read",
+            self.unfit.clone(),
+        );
         r.register("requests", "Requests understood, by door and verb", self.requests.clone());
         r.register("errors", "Requests refused, by kind", self.errors.clone());
         r.register_with_unit(

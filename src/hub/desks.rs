@@ -124,7 +124,7 @@ impl Desks {
     }
 
     /// Notes what a legacy client was shown.
-    pub fn note_shown(&self, session: &SessionId, upto: Seq, now: UnixMs) {
+    fn note_shown(&self, session: &SessionId, upto: Seq, now: UnixMs) {
         self.change(session, |desk| desk.shown = Some((upto, now)));
     }
 
@@ -179,6 +179,11 @@ impl Place {
     /// Waits for the bell; a ring since the last wait counts.
     pub async fn rung(&self) {
         self.bell.rung.notified().await;
+    }
+
+    /// Notes what this receiver, a legacy client, was shown.
+    pub fn note_shown(&self, upto: Seq, now: UnixMs) {
+        self.desks.note_shown(&self.session, upto, now);
     }
 
     /// Takes the desk if this is its newest receiver and nobody holds it. If not, the bell will ring when that changes.

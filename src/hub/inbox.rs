@@ -66,6 +66,11 @@ impl Inbox {
         }
     }
 
+    /// Notes what a legacy client was shown, for [`Hub::settle_shown`].
+    pub fn note_shown(&self, upto: Seq) {
+        self.place.note_shown(upto, self.hub.clock().now());
+    }
+
     /// What lies in the mailbox, if this is the receiver that is served now.
     async fn look(&self, max: Max) -> Result<Option<Mail>, Error> {
         let Some(hold) = self.place.hold() else { return Ok(None) };

@@ -135,11 +135,6 @@ impl Hub {
         self.purge_mailbox(&admission.intent().of).await
     }
 
-    /// Notes what a legacy client was shown, for [`Hub::settle_shown`].
-    pub fn note_shown(&self, admission: &Admission<gate::Receive>, upto: Seq) {
-        self.0.desks.note_shown(&admission.intent().of, upto, self.clock().now());
-    }
-
     /// Removes what a legacy client was last shown, and nothing that came later.
     ///
     /// # Errors

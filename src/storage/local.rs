@@ -88,7 +88,8 @@ impl Boxes {
         let before = self.bytes.fetch_add(bytes, Relaxed);
         if before + bytes > self.limits.memory {
             self.bytes.fetch_sub(bytes, Relaxed);
-            let detail = format!("all mailboxes together may hold {} bytes (memory); try again later", self.limits.memory);
+            let detail =
+                format!("all mailboxes together may hold {} bytes (memory); try again later", self.limits.memory);
             return Err(Error::new(Kind::MemoryFull, detail));
         }
         Ok(())
@@ -104,7 +105,8 @@ impl Boxes {
     fn charge_mailbox(&self, session: &SessionId) -> Result<(), Error> {
         if self.mailboxes.fetch_add(1, Relaxed) >= self.limits.sessions {
             self.mailboxes.fetch_sub(1, Relaxed);
-            let detail = format!("the relay keeps at most {} mailboxes (sessions); try again later", self.limits.sessions);
+            let detail =
+                format!("the relay keeps at most {} mailboxes (sessions); try again later", self.limits.sessions);
             return Err(Error::new(Kind::TooManySessions, detail));
         }
         self.charge(mailbox_cost(session)).inspect_err(|_| {

@@ -116,11 +116,14 @@ impl Verb {
         match (path, said) {
             (Some(Verb::Show), Some(Verb::Get)) => Ok(Verb::Show),
             (Some(Verb::RemoveShown), Some(Verb::Del)) => Ok(Verb::RemoveShown),
-            (Some(path), Some(said)) if path != said => {
-                Err(Error::new(Kind::BadRequest, "type contradicts the address; leave it out, or use /python/MsgHandler.py"))
-            }
+            (Some(path), Some(said)) if path != said => Err(Error::new(
+                Kind::BadRequest,
+                "type contradicts the address; leave it out, or use /python/MsgHandler.py",
+            )),
             (Some(verb), _) | (None, Some(verb)) => Ok(verb),
-            (None, None) => Err(Error::new(Kind::BadRequest, "type is missing; it is to be \"GET\", \"SET\" or \"DEL\"")),
+            (None, None) => {
+                Err(Error::new(Kind::BadRequest, "type is missing; it is to be \"GET\", \"SET\" or \"DEL\""))
+            }
         }
     }
 
@@ -170,27 +173,34 @@ fn session_data<'a>(object: &Object<'a>) -> Result<Option<&'a str>, Error> {
 }
 
 fn session(name: &str, value: Option<&str>) -> Result<SessionId, Error> {
-    let wrong = |what: &str| Err(Error::new(Kind::InvalidSession, format!("{name} is {what}; a session id is expected")));
+    let wrong =
+        |what: &str| Err(Error::new(Kind::InvalidSession, format!("{name} is {what}; a session id is expected")));
     match value {
         None => wrong("missing"),
         Some("null") => wrong("null"),
         Some(value) => match json::string(value) {
-            Some(id) => SessionId::new(&id).map_err(|error| Error::new(error.kind, format!("{name}: {}", error.detail))),
+            Some(id) => {
+                SessionId::new(&id).map_err(|error| Error::new(error.kind, format!("{name}: {}", error.detail)))
+            }
             None => wrong("no string of Unicode characters"),
         },
     }
 }
 
 fn payload(value: Option<&str>, message_bytes: usize) -> Result<Payload, Error> {
-    let refused = |what: &str| Err(Error::new(Kind::PayloadNotObject, format!("payload is {what}; a JSON object is expected")));
+    let refused =
+        |what: &str| Err(Error::new(Kind::PayloadNotObject, format!("payload is {what}; a JSON object is expected")));
     let Some(value) = value else { return refused("missing") };
     if !json::is_object(value) {
         return refused("no object");
     }
     let object = json::object(value)?;
     // The relay alone says who sent a message.
-    let json =
-        if object.has("session_src") { Bytes::from(object.without("session_src")) } else { Bytes::copy_from_slice(value.as_bytes()) };
+    let json = if object.has("session_src") {
+        Bytes::from(object.without("session_src"))
+    } else {
+        Bytes::copy_from_slice(value.as_bytes())
+    };
     if json.len() > message_bytes {
         let detail = format!("payload has {} bytes, a message may have {message_bytes} (message-bytes)", json.len());
         return Err(Error::new(Kind::TooLarge, detail));

@@ -41,7 +41,10 @@ fn received(from: &str, payload: &Payload) -> String {
 #[test]
 fn a_payload_passes_byte_for_byte_and_gets_its_sender() {
     for (payload, expected) in [
-        (r#"{ "b":1e400, "a" : 12345678901234567890 }"#, r#"{ "b":1e400, "a" : 12345678901234567890 ,"session_src":"x"}"#),
+        (
+            r#"{ "b":1e400, "a" : 12345678901234567890 }"#,
+            r#"{ "b":1e400, "a" : 12345678901234567890 ,"session_src":"x"}"#,
+        ),
         (r#"{"a":1,"a":2,"\ud800":"\u0041"}"#, r#"{"a":1,"a":2,"\ud800":"\u0041","session_src":"x"}"#),
         ("{ }", r#"{ "session_src":"x"}"#),
         (r#"{"session_src":"forged"}"#, r#"{"session_src":"x"}"#),
@@ -51,13 +54,21 @@ fn a_payload_passes_byte_for_byte_and_gets_its_sender() {
         let json = format!(r#"{{"type":"SET","session_src":"x","session_dst":"y","payload":{payload}}}"#);
         assert_eq!(received("x", &sent(&json)), expected);
     }
-    assert_eq!(received("a\"\n", &Payload { json: Bytes::from_static(b"7"), shape: Shape::Other }), r#"{"payload":7,"session_src":"a\"\n"}"#);
+    assert_eq!(
+        received("a\"\n", &Payload { json: Bytes::from_static(b"7"), shape: Shape::Other }),
+        r#"{"payload":7,"session_src":"a\"\n"}"#
+    );
 }
 
 #[test]
 fn who_sends_on_set() {
     let data = r#""session_dst":"y","payload":{},"SessionData":{"ID":"SYS_SESSION","Value":"v"}"#;
-    for (source, expected) in [("", Some("v")), (r#""session_src":null,"#, Some("v")), (r#""session_src":"s","#, Some("s")), (r#""session_src":"","#, None)] {
+    for (source, expected) in [
+        ("", Some("v")),
+        (r#""session_src":null,"#, Some("v")),
+        (r#""session_src":"s","#, Some("s")),
+        (r#""session_src":"","#, None),
+    ] {
         let from = match body(Path::Set, format!("{{{source}{data}}}").as_bytes(), 100) {
             Ok(Request::Send { from, .. }) => Some(from),
             _ => None,
@@ -75,7 +86,10 @@ fn the_address_and_the_type_agree() {
     assert_eq!(body(Path::Del, json, 9).expect_err("contradiction").kind, Kind::BadRequest);
     assert_eq!(body(Path::LegacyDel, br#"{"session_src":"s"}"#, 9), Ok(Request::RemoveShown(id("s"))));
     assert_eq!(body(Path::Handler, br#"{"session_src":"s"}"#, 9).expect_err("no type").kind, Kind::BadRequest);
-    assert_eq!(body(Path::Handler, br#"{"session_src":"s","type":"GET","type":"DEL"}"#, 9), Ok(Request::Remove(id("s"))));
+    assert_eq!(
+        body(Path::Handler, br#"{"session_src":"s","type":"GET","type":"DEL"}"#, 9),
+        Ok(Request::Remove(id("s")))
+    );
 }
 
 #[test]
@@ -89,7 +103,9 @@ fn sessions_that_are_none() {
 #[test]
 fn the_button() {
     let json = r#"{"RequestData":{"FormlistSelectDstUser":{"DstUserSession":"d"},"FormlistExchangeData":{"F1": 1.50}},"SessionData":{"ID":"SYS_SESSION","Value":"s"}}"#;
-    let Ok(Request::Send { from, to, payload }) = body(Path::Handler, json.as_bytes(), 1_000) else { panic!("refused") };
+    let Ok(Request::Send { from, to, payload }) = body(Path::Handler, json.as_bytes(), 1_000) else {
+        panic!("refused")
+    };
     assert_eq!((from, to), (id("s"), id("d")));
     assert_eq!(
         payload.json,

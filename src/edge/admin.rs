@@ -1,0 +1,59 @@
+//! What operators and their tools ask over HTTP: `/healthz`, `/readyz`, `/metrics`, and `/` for a first look.
+
+use hyper::{Method, StatusCode, http::request::Parts};
+
+use super::{
+    Doors,
+    reply::{self, Reply},
+};
+use crate::{
+    error::{Error, Kind},
+    lifecycle::Phase,
+};
+
+/// prometheus-client writes this format.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Answers whatever is not mail.
+///
+/// # Errors
+/// [`Kind::NotFound`], [`Kind::BadMethod`].
+pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
+    let path = parts.uri.path();
+    if !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics") {
+        return Err(Error::new(
+            Kind::NotFound,
+            "nothing lives here; x0's addresses are /get, /set, /del and /python/MsgHandler.py",
+        ));
+    }
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        return Err(Error::new(Kind::BadMethod, format!("{} is not served here; use GET", parts.method)));
+    }
+    doors.metrics.request("http", "admin");
+    match path {
+        "/readyz" => Ok(ready(doors)),
+        "/metrics" => Ok(reply::reply(StatusCode::OK, OPENMETRICS, doors.post.metrics_text().await?)),
+        _ => Ok(health(doors)),
+    }
+}
+
+/// The process is alive; says nothing of whether it should get work.
+fn health(doors: &Doors) -> Reply {
+    let uptime_s = doors.life.clock.uptime().as_secs();
+    let version = env!("CARGO_PKG_VERSION");
+    reply::json(format!(
+        r#"{{"status": "ok", "name": "x0-relay", "version": "{version}", "uptime_seconds": {uptime_s}}}"#
+    ))
+}
+
+/// Whether a load balancer should send work here.
+fn ready(doors: &Doors) -> Reply {
+    let phase = doors.life.phase();
+    let trouble = doors.post.trouble();
+    if phase == Phase::Ready && trouble.is_none() {
+        return reply::json(r#"{"ready": true, "phase": "ready"}"#);
+    }
+    let why = trouble.unwrap_or("the relay is not serving, or about to end");
+    let body = format!(r#"{{"ready": false, "phase": "{}", "why": "{why}"}}"#, phase.name());
+    reply::reply(StatusCode::SERVICE_UNAVAILABLE, reply::JSON, body)
+}

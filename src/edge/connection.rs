@@ -1,0 +1,117 @@
+//! A connection's life: idle, one or more requests in hyper, perhaps a poll outside of it, idle again.
+//!
+//! Idle connections and waiting polls hold no hyper: what waits is a socket, a bell and a timer.
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use hyper::{StatusCode, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::time::{sleep_until, timeout};
+
+use super::{
+    Doors, http, reply,
+    socket::Socket,
+    turn::{Turn, Verdict},
+    x0::{self, Park},
+};
+use crate::{
+    error::{Error, Kind},
+    wire,
+};
+
+/// What a stay in hyper ended with.
+enum Left {
+    /// A poll is to wait.
+    Park(Park),
+    /// Nothing more has come.
+    Idle,
+    /// The connection is over; its end is to be told.
+    Over,
+    /// A request head took too long.
+    SlowHead,
+    /// The peer is of no use any more.
+    Dead,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(tcp: tokio::net::TcpStream, number: u64, doors: Arc<Doors>) {
+    let mut socket = Socket::new(tcp, Arc::new(Turn::new(number)));
+    loop {
+        if socket.unread.is_empty() {
+            let limit = doors.config.header_bytes;
+            match timeout(doors.config.idle_timeout, socket.read_more(limit)).await {
+                Ok(Ok(n)) if n > 0 => {}
+                Ok(Ok(_)) => return socket.close().await,
+                Ok(Err(_)) => return,
+                Err(_) => return socket.close().await,
+            }
+        }
+        let (left, back) = Box::pin(in_hyper(socket, &doors)).await;
+        socket = back;
+        match left {
+            Left::Park(park) => {
+                if !Box::pin(x0::wait(park, &mut socket, &doors)).await {
+                    return socket.close().await;
+                }
+            }
+            Left::Idle => {}
+            Left::Over => return socket.close().await,
+            Left::SlowHead => return too_slow(socket, &doors).await,
+            Left::Dead => return,
+        }
+    }
+}
+
+/// Lets hyper serve requests until one is to wait, or nothing more comes.
+async fn in_hyper(socket: Socket, doors: &Arc<Doors>) -> (Left, Socket) {
+    let turn = Arc::clone(&socket.turn);
+    turn.expect();
+    let service = {
+        let (doors, turn) = (Arc::clone(doors), Arc::clone(&turn));
+        service_fn(move |request| Box::pin(http::handle(request, Arc::clone(&doors), Arc::clone(&turn))))
+    };
+    let mut conn = http1::Builder::new()
+        .half_close(true)
+        .max_header_size(doors.config.header_bytes)
+        .max_buf_size(doors.config.header_bytes.max(8192))
+        .serve_connection(TokioIo::new(socket), service);
+    let left = {
+        let mut serve = poll_fn(|cx| {
+            let progress = conn.poll_without_shutdown(cx);
+            match turn.take_park() {
+                Some(park) => Poll::Ready(Left::Park(park)),
+                None => progress.map(|_| Left::Over),
+            }
+        });
+        loop {
+            let look_at = match turn.verdict(&doors.config) {
+                Verdict::At(time) => time,
+                Verdict::Idle => break Left::Idle,
+                Verdict::SlowHead => break Left::SlowHead,
+                Verdict::Stalled => break Left::Dead,
+            };
+            tokio::select! {
+                biased;
+                left = &mut serve => break left,
+                () = sleep_until(look_at) => {}
+            }
+        }
+    };
+    let parts = conn.into_parts();
+    let mut socket = parts.io.into_inner();
+    if !parts.read_buf.is_empty() {
+        socket.unread = [&parts.read_buf[..], &socket.unread].concat().into();
+    }
+    (left, socket)
+}
+
+async fn too_slow(mut socket: Socket, doors: &Doors) {
+    let detail = format!("the request head did not arrive within {:?} (header-timeout)", doors.config.header_timeout);
+    let error = Error::new(Kind::TooSlow, detail);
+    doors.refused(&error, socket.turn.request_id());
+    let body = wire::x0::error(&error, false);
+    let head = reply::head(StatusCode::REQUEST_TIMEOUT, body.len(), true);
+    if socket.write(head.as_bytes(), body.as_bytes(), doors.config.write_timeout).await.is_ok() {
+        socket.close().await;
+    }
+}

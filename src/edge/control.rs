@@ -1,0 +1,281 @@
+//! The control socket's server side: x0's own front, the operator's words, gateways.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::{
+    mux,
+    post::Post,
+    seqpacket::{Listener, Received, Seqpacket},
+};
+use crate::{
+    error::{Error, Kind},
+    gate::{Gate, Who},
+    hub::{Hub, SessionInfo},
+    id::SessionId,
+    lifecycle::{Lifecycle, Phase},
+    mailbox::{Max, Settle},
+    message::Seq,
+    metrics::Metrics,
+    wire::{
+        control::{self, Packet, Word},
+        json,
+        x0::{self, Request},
+    },
+};
+
+/// The most connections at once; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 1024;
+/// How long one that is no gateway may say nothing.
+const IDLE: Duration = Duration::from_secs(60);
+/// What a packet may hold beside a payload.
+const PACKET_BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
+/// How many messages are looked at together when an answer is filled.
+const PAGE: Max = Max { messages: 100, bytes: usize::MAX };
+/// Room that the smallest message needs in an answer.
+const SMALLEST_MESSAGE_BYTES: usize = r#"{"session_src":"a"}"#.len();
+
+/// What the control socket's connections share.
+pub struct Control {
+    /// The mailboxes.
+    pub hub: Hub,
+    /// Who may do what.
+    pub gate: Gate,
+    /// The process.
+    pub life: Lifecycle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The largest payload, in bytes.
+    pub message_bytes: usize,
+}
+
+/// Accepts connections until the process has drained.
+pub async fn accept(listener: Listener, control: Arc<Control>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let accept_all = async {
+        // Ends only if the semaphore is closed, which nobody does.
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            match listener.accept().await {
+                Ok(peer) => {
+                    let guest = Arc::clone(&control);
+                    control.life.spawn_detached(async move {
+                        guest.metrics.control_connections.inc();
+                        serve(peer, &guest).await;
+                        guest.metrics.control_connections.dec();
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept on the control socket failed, trying again");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accept_all => {}
+        () = control.life.reached(Phase::Done) => {}
+    }
+}
+
+async fn serve(peer: Seqpacket, control: &Arc<Control>) {
+    let who = match peer.peer_uid() {
+        Ok(uid) => Who::Local { uid },
+        Err(error) => return tracing::warn!(%error, "a peer without credentials"),
+    };
+    let max = control.message_bytes + PACKET_BESIDE_PAYLOAD_BYTES;
+    while let Ok(Ok(received)) = timeout(IDLE, peer.receive(max)).await {
+        let packet = match received {
+            Received::End => return,
+            Received::TooLarge(bytes) => {
+                let detail = format!("a packet may have {max} bytes, this one had {bytes}");
+                Err(Error::new(Kind::TooLarge, detail))
+            }
+            Received::Packet(bytes) => control::packet(&bytes, control.message_bytes),
+        };
+        let answered = match packet {
+            Ok(Packet::Frames) => {
+                if peer.send(control::WELCOME.as_bytes()).await.is_ok() {
+                    let post = Post::Here(control.hub.clone(), control.gate);
+                    mux::serve(peer, post, control.life.clone(), control.message_bytes).await;
+                }
+                return;
+            }
+            Ok(Packet::X0(request, bytes_max)) => exchange(request, bytes_max, who, &peer, control).await,
+            Ok(Packet::Word(word)) => operate(word, who, &peer, control).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = answered {
+            control.metrics.error(error.kind);
+            tracing::debug!(kind = error.kind.label(), detail = %error.detail, "refused on the control socket");
+            if peer.send(x0::error(&error, true).as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Serves x0's own front.
+async fn exchange(
+    request: Request,
+    bytes_max: usize,
+    who: Who,
+    peer: &Seqpacket,
+    control: &Control,
+) -> Result<(), Error> {
+    let Control { hub, gate, metrics, .. } = control;
+    let post = Post::Here(hub.clone(), *gate);
+    let text = match request {
+        Request::Receive(session) | Request::Show(session) => {
+            metrics.request("control", "get");
+            return give(session, bytes_max, who, peer, control).await;
+        }
+        Request::Send { from, to, payload } => {
+            metrics.request("control", "set");
+            post.send(from, to, payload).await?;
+            x0::ACCEPTED
+        }
+        Request::Remove(session) | Request::RemoveShown(session) => {
+            metrics.request("control", "del");
+            post.remove(session).await?;
+            x0::NOTHING
+        }
+        Request::Nothing => x0::NOTHING,
+    };
+    // If the peer does not take it, it is gone: nothing of anybody's is lost by that.
+    let _ = peer.send(text.as_bytes()).await;
+    Ok(())
+}
+
+/// Answers a GET with as many whole messages as fit; they are settled once the socket has taken the answer, because
+/// that wire has no better proof.
+async fn give(
+    session: SessionId,
+    bytes_max: usize,
+    who: Who,
+    peer: &Seqpacket,
+    control: &Control,
+) -> Result<(), Error> {
+    let Control { hub, gate, metrics, .. } = control;
+    let admission = gate.receive(who, session)?;
+    let mut array = vec![b'['];
+    let mut given = Vec::new();
+    let room = bytes_max - x0::FRAME_BYTES;
+    let Some(hold) = hub.hold_now(&admission) else {
+        let _ = peer.send(x0::NOTHING.as_bytes()).await;
+        return Ok(());
+    };
+    let mut after = Seq(0);
+    let mut message = Vec::new();
+    'pages: loop {
+        let page = hub.read(&hold, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        for letter in &page {
+            message.clear();
+            x0::write_message(letter, &mut message);
+            if message.len() > room {
+                metrics.unfit.inc();
+                tracing::warn!(session = %hold.session(), seq = letter.seq.0, bytes = message.len(), room,
+                    "a message is too large for x0's own front; it waits for another receiver");
+                continue;
+            }
+            // The array's bracket is in `array`; what it may hold is `room` beside both brackets.
+            let separator = if given.is_empty() { 0 } else { 2 };
+            if array.len() - 1 + separator + message.len() > room {
+                break 'pages;
+            }
+            array.extend_from_slice(&b", "[..separator]);
+            array.extend_from_slice(&message);
+            given.push(letter.seq);
+        }
+        if room.saturating_sub(array.len()) < SMALLEST_MESSAGE_BYTES {
+            break;
+        }
+    }
+    array.push(b']');
+    if given.is_empty() {
+        hold.nothing_there();
+        let _ = peer.send(x0::NOTHING.as_bytes()).await;
+        return Ok(());
+    }
+    if peer.send(&x0::mail(&array, false)).await.is_ok() {
+        hub.settle(hold, Settle::Only(given)).await?;
+    }
+    Ok(())
+}
+
+/// Carries out an operator's word.
+async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> Result<(), Error> {
+    let admission = control.gate.operate(who)?;
+    let hub = &control.hub;
+    control.metrics.request("control", "operate");
+    let answers = match word {
+        Word::Stats => vec![stats(control).await?],
+        Word::Sessions(max) => pages(&hub.sessions(&admission, max).await?),
+        Word::Purge(session) => {
+            let purged = hub.purge(&admission, &session).await?;
+            tracing::info!(%session, purged, "purged by an operator");
+            vec![format!(r#"{{"purged":{purged}}}"#)]
+        }
+        Word::Drain => {
+            control.life.ask_to_end();
+            vec![r#"{"draining":true}"#.to_owned()]
+        }
+    };
+    for answer in answers {
+        if peer.send(answer.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn stats(control: &Control) -> Result<String, Error> {
+    let totals = control.hub.totals().await?;
+    let metrics = &control.metrics;
+    let stats = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "phase": control.life.phase().name(),
+        "uptime_seconds": control.life.clock.uptime().as_secs(),
+        "mailboxes": totals.mailboxes,
+        "messages_waiting": totals.messages,
+        "bytes_waiting": totals.bytes,
+        "receivers_waiting": metrics.receivers.get(),
+        "http_connections": metrics.connections.get(),
+        "control_connections": metrics.control_connections.get(),
+        "messages_accepted": metrics.accepted.get(),
+        "messages_settled": metrics.settled.get(),
+        "messages_returned": metrics.returned.get(),
+    });
+    Ok(stats.to_string())
+}
+
+/// The list in packets of bounded size; all but the last say that more follows.
+fn pages(list: &[SessionInfo]) -> Vec<String> {
+    let mut pages = vec![String::new()];
+    for info in list {
+        let line = format!(
+            r#"{{"session":{},"messages":{},"bytes":{},"oldest_ms":{},"last_seen_ms":{},"receivers":{}}}"#,
+            json::quote(info.mailbox.session.as_str()),
+            info.mailbox.messages,
+            info.mailbox.bytes,
+            info.mailbox.oldest.map_or("null".to_owned(), |time| time.0.to_string()),
+            info.mailbox.touched.0,
+            info.receivers
+        );
+        match pages.last_mut() {
+            Some(page) if page.is_empty() => page.push_str(&line),
+            Some(page) if page.len() + line.len() < control::PACKET_BYTES_MAX - 64 => {
+                page.push(',');
+                page.push_str(&line);
+            }
+            _ => pages.push(line),
+        }
+    }
+    let last = pages.len() - 1;
+    let packet = |(index, page)| format!(r#"{{"sessions":[{page}],"more":{}}}"#, index < last);
+    pages.into_iter().enumerate().map(packet).collect()
+}

@@ -1,0 +1,244 @@
+//! One connection to our own server, which carries many requests at once.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
+
+use crate::{
+    edge::{
+        post::Mode,
+        seqpacket::{Received, Seqpacket},
+    },
+    error::{Error, Kind},
+    id::SessionId,
+    mailbox::Max,
+    wire::control::{self, Frame, FrameKind, PACKET_BYTES_MAX, Wish},
+};
+
+/// Frames that wait for the socket to take them.
+const OUT_FRAMES: usize = 256;
+/// What one request may be told before it listens: an answer, and that its mail is wanted.
+const TOLD: usize = 2;
+
+/// What the server says to one request.
+enum Told {
+    Done,
+    Refused(Error),
+    Mail(Vec<u8>),
+    Draining,
+    Wanted,
+}
+
+/// What a receiver learns.
+pub enum Said {
+    /// Messages as a JSON array, and the lease on them, if they are to be taken.
+    Mail(Vec<u8>, Option<Lease>),
+    /// The server's refusal.
+    Refused(Error),
+    /// The server is about to end, or has.
+    Gone,
+}
+
+#[derive(Default)]
+struct State {
+    /// Requests that the server has not done with.
+    open: HashMap<u64, mpsc::Sender<Told>>,
+    /// What became of mail; written before all else.
+    verdicts: Vec<(FrameKind, u64)>,
+}
+
+/// One connection to our own server.
+pub struct Lane {
+    out: mpsc::Sender<Frame>,
+    next_id: AtomicU64,
+    state: Mutex<State>,
+    has_verdicts: Notify,
+    ended: watch::Sender<bool>,
+}
+
+impl Lane {
+    /// A lane, and the frames that [`Lane::run`] is to send.
+    pub fn new() -> (Self, mpsc::Receiver<Frame>) {
+        let (out, frames) = mpsc::channel(OUT_FRAMES);
+        let lane = Self {
+            out,
+            next_id: AtomicU64::new(1),
+            state: Mutex::default(),
+            has_verdicts: Notify::new(),
+            ended: watch::Sender::new(false),
+        };
+        (lane, frames)
+    }
+
+    /// Carries frames both ways until the connection ends.
+    pub async fn run(&self, peer: &Seqpacket, mut frames: mpsc::Receiver<Frame>) {
+        let write = async {
+            loop {
+                let verdicts = std::mem::take(&mut self.state.lock().verdicts);
+                for (kind, id) in verdicts {
+                    let frame = Frame { kind, more: false, id, body: Vec::new() };
+                    if peer.send(&frame.write()).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    biased;
+                    () = self.has_verdicts.notified() => {}
+                    frame = frames.recv() => match frame {
+                        Some(frame) if peer.send(&frame.write()).await.is_ok() => {}
+                        _ => return,
+                    },
+                }
+            }
+        };
+        tokio::select! {
+            () = write => {}
+            () = self.read(peer) => {}
+        }
+        // Whoever waits for an answer learns that none will come.
+        self.state.lock().open.clear();
+        self.ended.send_replace(true);
+    }
+
+    async fn read(&self, peer: &Seqpacket) {
+        let mut unfinished: HashMap<u64, Vec<u8>> = HashMap::new();
+        while let Ok(Received::Packet(packet)) = peer.receive(PACKET_BYTES_MAX).await {
+            let Ok(Frame { kind, more, id, mut body }) = Frame::read(&packet) else { return };
+            if let Some(mut before) = unfinished.remove(&id) {
+                before.extend_from_slice(&body);
+                body = before;
+            }
+            if more {
+                unfinished.insert(id, body);
+                continue;
+            }
+            let told = match kind {
+                FrameKind::Done => Told::Done,
+                FrameKind::Refused => Told::Refused(control::read_refusal(&body)),
+                FrameKind::Mail => Told::Mail(body),
+                FrameKind::Draining => Told::Draining,
+                FrameKind::Wanted => Told::Wanted,
+                _ => return,
+            };
+            self.tell(id, told);
+        }
+    }
+
+    fn tell(&self, id: u64, told: Told) {
+        let mut state = self.state.lock();
+        let mail = matches!(told, Told::Mail(_));
+        // Full means that it was told already that its mail is wanted; that is enough.
+        let heard = state.open.get(&id).is_some_and(|open| open.try_send(told).is_ok());
+        if mail && !heard {
+            // The poll ended while its mail was on the way.
+            state.verdicts.push((FrameKind::Return, id));
+            self.has_verdicts.notify_one();
+        }
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn ended(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    async fn start(self: &Arc<Self>, kind: FrameKind, body: &[u8]) -> Option<Request> {
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let (tell, told) = mpsc::channel(TOLD);
+        self.state.lock().open.insert(id, tell);
+        let request = Request { lane: Arc::clone(self), id, told, undecided: false };
+        if *self.ended.borrow() {
+            return None;
+        }
+        for frame in Frame::pieces(kind, id, body) {
+            self.out.send(frame).await.ok()?;
+        }
+        Some(request)
+    }
+
+    /// A request that is done or refused.
+    ///
+    /// # Errors
+    /// The server's; [`Kind::Refused`] if it went away before it answered.
+    pub async fn ask(self: &Arc<Self>, kind: FrameKind, body: &[u8]) -> Result<(), Error> {
+        let lost =
+            || Error::new(Kind::Refused, "the message server went away before it answered; it may have done it or not");
+        let mut request = self.start(kind, body).await.ok_or_else(lost)?;
+        match request.told.recv().await {
+            Some(Told::Done) => Ok(()),
+            Some(Told::Refused(error)) => Err(error),
+            _ => Err(lost()),
+        }
+    }
+
+    /// Waits for mail; dropping this tells the server that nobody waits any more.
+    pub async fn receive(self: &Arc<Self>, session: &SessionId, mode: Mode, max: Max) -> Said {
+        let wish = Wish { session: session.clone(), messages: max.messages, bytes: max.bytes };
+        let kind = if mode == Mode::Show { FrameKind::Show } else { FrameKind::Receive };
+        let Some(mut request) = self.start(kind, wish.write().as_bytes()).await else { return Said::Gone };
+        request.undecided = true;
+        match request.told.recv().await {
+            Some(Told::Mail(array)) if mode == Mode::Take => Said::Mail(array, Some(Lease(AsyncMutex::new(request)))),
+            answer => {
+                request.undecided = false;
+                match answer {
+                    Some(Told::Mail(array)) => Said::Mail(array, None),
+                    Some(Told::Refused(error)) => Said::Refused(error),
+                    _ => Said::Gone,
+                }
+            }
+        }
+    }
+}
+
+/// A request under way.
+struct Request {
+    lane: Arc<Lane>,
+    id: u64,
+    told: mpsc::Receiver<Told>,
+    /// The server is to be told that this has ended.
+    undecided: bool,
+}
+
+impl Request {
+    fn decide(&mut self, kind: FrameKind) {
+        self.undecided = false;
+        self.lane.state.lock().verdicts.push((kind, self.id));
+        self.lane.has_verdicts.notify_one();
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if self.undecided {
+            self.decide(FrameKind::Return);
+        }
+        self.lane.state.lock().open.remove(&self.id);
+    }
+}
+
+/// Mail on its way from the server through this gateway; dropping it puts the mail back.
+pub struct Lease(AsyncMutex<Request>);
+
+impl Lease {
+    /// The receiver has it.
+    pub fn settle(self) {
+        self.0.into_inner().decide(FrameKind::Settle);
+    }
+
+    /// Waits until another receiver of this session is held up by this lease.
+    pub async fn wanted(&self) {
+        match self.0.lock().await.told.recv().await {
+            Some(Told::Wanted) => {}
+            // The server went away, and with it whoever could want this.
+            _ => std::future::pending().await,
+        }
+    }
+}

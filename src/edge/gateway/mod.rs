@@ -1,0 +1,240 @@
+//! The gateway's side of the control channel: an HTTP front in front of a server that it reaches over a socket.
+//!
+//! Toward our own server one connection carries all requests as frames ([`lane`]). Toward x0's own server each request
+//! is a connection, as its own front does it ([`original`]). Which of the two it is, is asked at every new connection.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    post::{Mode, Outcome},
+    seqpacket::{Received, Seqpacket},
+};
+use crate::{
+    error::{Error, Kind},
+    id::SessionId,
+    lifecycle::{Lifecycle, Phase, Task},
+    mailbox::Max,
+    metrics::{Levels, Metrics},
+    wire::{
+        control::{self, FrameKind, PACKET_BYTES_MAX},
+        x0::Payload,
+    },
+};
+
+mod lane;
+mod original;
+
+pub use lane::Lease;
+use lane::{Lane, Said};
+
+/// The first and the longest pause between two attempts to reach the server.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_LAST: Duration = Duration::from_millis(500);
+/// How long a server may take to say what it is; x0's own takes a second for everything.
+const GREETING: Duration = Duration::from_secs(5);
+/// How long a request that is no poll waits for a server that is away.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The way to the server, as it is now.
+#[derive(Clone)]
+enum Way {
+    /// Nobody is there.
+    Down,
+    /// Our own server.
+    Frames(Arc<Lane>),
+    /// x0's own server.
+    Original,
+}
+
+/// The way to the server behind this gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Link(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    way: watch::Sender<Way>,
+    life: Lifecycle,
+    metrics: Arc<Metrics>,
+}
+
+impl Link {
+    /// A way to the server at `path`, which is sought until the returned task is dropped.
+    pub fn open(path: PathBuf, life: Lifecycle, metrics: Arc<Metrics>) -> (Self, Task) {
+        let way = watch::Sender::new(Way::Down);
+        let link = Self(Arc::new(Inner { path, way, life: life.clone(), metrics }));
+        let task = life.spawn(link.clone().keep());
+        (link, task)
+    }
+
+    /// Whether the server was there when last heard of.
+    pub fn is_up(&self) -> bool {
+        !matches!(*self.0.way.borrow(), Way::Down)
+    }
+
+    /// The gateway's own figures as text.
+    ///
+    /// # Errors
+    /// Only if memory for the text cannot be had.
+    pub fn metrics_text(&self) -> Result<String, Error> {
+        let levels = Levels { uptime: self.0.life.clock.uptime(), ..Levels::default() };
+        self.0.metrics.text(levels).map_err(|_| Error::new(Kind::Internal, "the figures could not be written down"))
+    }
+
+    /// Seeks the server, stays with it, seeks it again.
+    async fn keep(self) {
+        let mut pause = RETRY_FIRST;
+        loop {
+            match self.greet().await {
+                Ok(Some(peer)) => {
+                    tracing::info!(socket = %self.0.path.display(), "connected to the relay's server");
+                    pause = RETRY_FIRST;
+                    let (lane, frames) = Lane::new();
+                    let lane = Arc::new(lane);
+                    self.0.way.send_replace(Way::Frames(Arc::clone(&lane)));
+                    lane.run(&peer, frames).await;
+                    self.0.way.send_replace(Way::Down);
+                    tracing::warn!(socket = %self.0.path.display(), "the relay's server went away");
+                }
+                Ok(None) => {
+                    tracing::info!(socket = %self.0.path.display(), "connected to x0's own server");
+                    pause = RETRY_FIRST;
+                    self.0.way.send_replace(Way::Original);
+                    // An exchange that fails says so by setting the way down.
+                    let _ = self.0.way.subscribe().wait_for(|way| matches!(way, Way::Down)).await;
+                    tracing::warn!(socket = %self.0.path.display(), "x0's own server went away");
+                }
+                Err(error) => {
+                    tracing::debug!(socket = %self.0.path.display(), %error, "no server");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_LAST);
+                }
+            }
+        }
+    }
+
+    /// Connects, and asks what the server is: `Some` is ours, ready for frames; `None` is x0's own.
+    async fn greet(&self) -> std::io::Result<Option<Seqpacket>> {
+        let peer = Seqpacket::connect(&self.0.path)?;
+        peer.send(control::HELLO.as_bytes()).await?;
+        let answer = timeout_at(Instant::now() + GREETING, peer.receive(PACKET_BYTES_MAX)).await??;
+        Ok(match answer {
+            Received::Packet(packet) if packet == control::WELCOME.as_bytes() => Some(peer),
+            Received::Packet(_) | Received::TooLarge(_) => None,
+            Received::End => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+        })
+    }
+
+    /// The way, once there is one, or at `deadline`.
+    async fn way(&self, deadline: Instant) -> Way {
+        let mut ways = self.0.way.subscribe();
+        match timeout_at(deadline, ways.wait_for(|way| !matches!(way, Way::Down))).await {
+            Ok(Ok(way)) => way.clone(),
+            _ => Way::Down,
+        }
+    }
+
+    /// SET.
+    ///
+    /// # Errors
+    /// The server's; [`Kind::Refused`] if it is away, or went away before it answered.
+    pub async fn send(&self, from: &SessionId, to: &SessionId, payload: &Payload) -> Result<(), Error> {
+        // What parsed as JSON is UTF-8.
+        let packet = control::set(from, to, &String::from_utf8_lossy(&payload.json));
+        match self.way(Instant::now() + PATIENCE).await {
+            Way::Frames(lane) => lane.ask(FrameKind::Send, packet.as_bytes()).await,
+            Way::Original => original::tell(self, &packet).await,
+            Way::Down => Err(away()),
+        }
+    }
+
+    /// DEL.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub async fn remove(&self, session: &SessionId) -> Result<(), Error> {
+        self.delete(FrameKind::Remove, session).await
+    }
+
+    /// DEL of what a legacy client was shown last; x0's own server removes all.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub async fn remove_shown(&self, session: &SessionId) -> Result<(), Error> {
+        self.delete(FrameKind::RemoveShown, session).await
+    }
+
+    async fn delete(&self, kind: FrameKind, session: &SessionId) -> Result<(), Error> {
+        let packet = control::ask("DEL", session);
+        match self.way(Instant::now() + PATIENCE).await {
+            Way::Frames(lane) => lane.ask(kind, packet.as_bytes()).await,
+            Way::Original => original::tell(self, &packet).await,
+            Way::Down => Err(away()),
+        }
+    }
+
+    /// A receiver that will ask the server, and ask it again if it goes away and comes back.
+    pub fn receive(&self, session: SessionId, mode: Mode) -> Waiting {
+        self.0.metrics.receivers.inc();
+        Waiting { link: self.clone(), session, mode }
+    }
+}
+
+fn away() -> Error {
+    Error::new(Kind::Refused, "the message server behind this gateway cannot be reached; try again")
+}
+
+/// A receiver at a server behind the gateway.
+pub struct Waiting {
+    link: Link,
+    session: SessionId,
+    mode: Mode,
+}
+
+impl Waiting {
+    /// Waits for mail until `deadline`, through whatever the server does meanwhile.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn next(&mut self, max: Max, deadline: Instant) -> Result<Outcome, Error> {
+        let life = self.link.0.life.clone();
+        tokio::select! {
+            () = life.reached(Phase::Draining) => Ok(Outcome::Draining),
+            outcome = timeout_at(deadline, self.ask(max)) => outcome.unwrap_or(Ok(Outcome::Quiet)),
+        }
+    }
+
+    async fn ask(&self, max: Max) -> Result<Outcome, Error> {
+        let forever = Instant::now() + Duration::from_secs(86_400);
+        loop {
+            match self.link.way(forever).await {
+                Way::Down => {}
+                Way::Original => {
+                    if let Some(outcome) = original::ask(&self.link, &self.session).await? {
+                        return Ok(outcome);
+                    }
+                    // As x0's own front does.
+                    sleep(original::ASK_EVERY).await;
+                }
+                Way::Frames(lane) => match lane.receive(&self.session, self.mode, max).await {
+                    Said::Mail(array, lease) => {
+                        return Ok(Outcome::Mail(array, lease.map(super::post::Lease::There)));
+                    }
+                    Said::Refused(error) => return Err(error),
+                    // The server is about to end, or has: the poll is held until there is another.
+                    Said::Gone => lane.ended().await,
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.link.0.metrics.receivers.dec();
+    }
+}

@@ -1,0 +1,131 @@
+//! Requests to doors: routes, and bodies that are bounded in size and time.
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::{
+    Method, Request, Version,
+    body::{Body, Incoming},
+    header,
+    http::request::Parts,
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Doors, admin, cors,
+    reply::{self, Reply},
+    turn::Turn,
+    x0,
+};
+use crate::{
+    config,
+    error::{Error, Kind},
+    id::RequestId,
+    wire,
+};
+
+/// What a request may hold beside its payload: sessions, names, a form's other fields.
+const BODY_BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
+/// What is read of a body beyond its limit so that its sender, who may not listen before, gets its answer.
+const OVERLONG_BYTES: usize = 4 << 20;
+
+/// Answers one request. Does not return if the request is to wait outside of hyper.
+///
+/// # Errors
+/// None: an error is an answer too.
+pub async fn handle(request: Request<Incoming>, doors: Arc<Doors>, turn: Arc<Turn>) -> Result<Reply, Infallible> {
+    let id = turn.begin();
+    let (parts, body) = request.into_parts();
+    tracing::trace!(request = %id, method = %parts.method, path = ?parts.uri.path(), "request");
+    let reply = route(parts, body, &doors, &turn, id).await;
+    turn.answered();
+    Ok(if doors.life.is_draining() { reply::closing(reply) } else { reply })
+}
+
+async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id: RequestId) -> Reply {
+    if parts.method == Method::OPTIONS {
+        doors.metrics.request("http", "options");
+        return cors::preflight();
+    }
+    if let Some(path) = wire::x0::Path::of(parts.uri.path()) {
+        return x0::handle(path, parts, body, doors, turn, id).await;
+    }
+    let _busy = doors.life.busy();
+    match admin::route(&parts, doors).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            doors.refused(&error, id);
+            // What is left of a body would be taken for the next request's head.
+            let reply = reply::error(&error);
+            if body.is_end_stream() { reply } else { reply::closing(reply) }
+        }
+    }
+}
+
+/// Whether the connection is to end after the answer (RFC 9112 section 9.6).
+pub fn wants_close(parts: &Parts) -> bool {
+    let named = parts.headers.get_all(header::CONNECTION).iter().any(|value| {
+        value.to_str().is_ok_and(|list| list.split(',').any(|token| token.trim().eq_ignore_ascii_case("close")))
+    });
+    named || parts.version < Version::HTTP_11
+}
+
+/// Refuses a request whose end two readers could see at two places (RFC 9112 section 6.1).
+///
+/// # Errors
+/// [`Kind::BadRequest`]: both `Content-Length` and `Transfer-Encoding`.
+pub fn check_framing(parts: &Parts) -> Result<(), Error> {
+    let headers = &parts.headers;
+    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(Error::new(Kind::BadRequest, "both Content-Length and Transfer-Encoding: send one of them"));
+    }
+    Ok(())
+}
+
+/// Reads a body within its limits.
+///
+/// # Errors
+/// [`Kind::TooLarge`], [`Kind::TooSlow`], and [`Kind::BadRequest`] if it breaks off; the connection is then of no use.
+pub async fn body(mut body: Incoming, config: &config::Http) -> Result<Bytes, Error> {
+    let limit = config.message_bytes + BODY_BESIDE_PAYLOAD_BYTES;
+    let deadline = Instant::now() + config.body_timeout;
+    let too_large = || {
+        let detail = format!(
+            "a message may have {} bytes (message-bytes), this body has more than {limit}",
+            config.message_bytes
+        );
+        Error::new(Kind::TooLarge, detail)
+    };
+    let announced = body.size_hint().lower();
+    if announced > (limit + OVERLONG_BYTES) as u64 {
+        return Err(too_large());
+    }
+    let collect = async {
+        let mut all = BytesMut::new();
+        let mut first: Option<Bytes> = None;
+        let mut seen = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Error::new(Kind::BadRequest, "the body broke off, or is badly framed"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            seen += data.len();
+            if seen > limit + OVERLONG_BYTES {
+                break;
+            }
+            if seen <= limit {
+                match first.take() {
+                    None if all.is_empty() => first = Some(data),
+                    None => all.extend_from_slice(&data),
+                    Some(before) => {
+                        all.extend_from_slice(&before);
+                        all.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+        if seen > limit { Err(too_large()) } else { Ok(first.unwrap_or_else(|| all.freeze())) }
+    };
+    timeout_at(deadline, collect).await.map_err(|_| {
+        Error::new(Kind::TooSlow, format!("the body did not arrive within {:?} (body-timeout)", config.body_timeout))
+    })?
+}

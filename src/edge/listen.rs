@@ -1,0 +1,66 @@
+//! TCP: bound here or inherited. A permit comes before accept, so overload waits in the kernel, not in our memory.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use super::{Doors, connection};
+use crate::lifecycle::Phase;
+
+/// How many connections the kernel queues while nobody accepts; it caps this itself.
+const BACKLOG: u32 = 4096;
+/// The first and the longest pause after a failed accept (too many open files, for example).
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_LAST: Duration = Duration::from_secs(1);
+
+/// Binds an address.
+///
+/// # Errors
+/// The system's, with the address.
+pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// Accepts connections until the process drains.
+pub async fn accept(listener: TcpListener, doors: Arc<Doors>, permits: Arc<Semaphore>) {
+    let draining = doors.life.reached(Phase::Draining);
+    tokio::select! {
+        () = draining => {}
+        () = accept_all(&listener, &doors, &permits) => {}
+    }
+}
+
+async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Semaphore>) {
+    let mut pause = PAUSE_FIRST;
+    // Ends only if the semaphore is closed, which nobody does.
+    while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
+        let tcp = match listener.accept().await {
+            Ok((tcp, _)) => tcp,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed, trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_LAST);
+                continue;
+            }
+        };
+        pause = PAUSE_FIRST;
+        // Only costs latency if it fails.
+        let _ = tcp.set_nodelay(true);
+        let number = doors.metrics.connections_total.inc() + 1;
+        doors.metrics.connections.inc();
+        let guest = Arc::clone(doors);
+        doors.life.spawn_detached(async move {
+            connection::serve(tcp, number, Arc::clone(&guest)).await;
+            guest.metrics.connections.dec();
+            drop(permit);
+        });
+    }
+}

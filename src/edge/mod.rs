@@ -1,0 +1,55 @@
+//! The doors: the only code that knows sockets and HTTP.
+//!
+//! A request's way: [`listen`] accepts, [`connection`] owns the socket, [`http`] routes and reads the body, [`x0`]
+//! answers. Mail is reached through [`post`] alone.
+
+use std::sync::Arc;
+
+use crate::{config, error::Error, id::RequestId, lifecycle::Lifecycle, mailbox::Max, metrics::Metrics};
+
+mod admin;
+mod connection;
+pub mod control;
+mod cors;
+pub mod gateway;
+mod http;
+mod lease;
+pub mod listen;
+pub mod mux;
+pub mod post;
+mod reply;
+pub mod seqpacket;
+mod socket;
+mod turn;
+mod x0;
+
+/// What every HTTP door shares.
+pub struct Doors {
+    /// Who keeps the mail.
+    pub post: post::Post,
+    /// The HTTP side's settings.
+    pub config: config::Http,
+    /// The process.
+    pub life: Lifecycle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Doors {
+    fn answer_max(&self) -> Max {
+        Max { messages: self.config.answer_messages, bytes: self.config.answer_bytes }
+    }
+
+    /// Counts and logs a refusal.
+    fn refused(&self, error: &Error, id: RequestId) {
+        self.metrics.error(error.kind);
+        match error.kind.fault() {
+            crate::error::Fault::Client => {
+                tracing::debug!(request = %id, kind = error.kind.label(), detail = %error.detail, "refused")
+            }
+            crate::error::Fault::Relay => {
+                tracing::warn!(request = %id, kind = error.kind.label(), detail = %error.detail, "refused")
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A gateway's connection, seen from the server: many requests at once over one control connection.
+//!
+//! Each request is a task. When the connection ends, its tasks end, and mail that was on its way is put back.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    post::{Lease, Mode, Outcome, Post},
+    seqpacket::{Received, Seqpacket},
+};
+use crate::{
+    error::{Error, Kind},
+    lifecycle::{Lifecycle, Task},
+    mailbox::Max,
+    wire::{
+        control::{self, Frame, FrameKind, PACKET_BYTES_MAX, Wish},
+        x0::{self, Request},
+    },
+};
+
+/// Frames that wait for the socket to take them.
+const OUT_FRAMES: usize = 256;
+/// The most requests of one gateway at once.
+const REQUESTS_MAX: usize = 200_000;
+/// The most requests whose bodies have not come whole.
+const UNFINISHED_MAX: usize = 1_024;
+/// What a SET may hold beside its payload.
+const BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
+/// The gateway ends a wait, not we.
+const FOREVER: Duration = Duration::from_secs(86_400 * 365);
+
+/// One request under way.
+struct Open {
+    _task: Option<Task>,
+    /// Takes whether the mail has arrived.
+    verdict: Option<oneshot::Sender<bool>>,
+}
+
+#[derive(Clone)]
+struct Lane {
+    post: Post,
+    life: Lifecycle,
+    message_bytes: usize,
+    out: mpsc::Sender<Frame>,
+    open: Arc<Mutex<HashMap<u64, Open>>>,
+}
+
+/// Serves a gateway until its connection ends.
+pub async fn serve(peer: Seqpacket, post: Post, life: Lifecycle, message_bytes: usize) {
+    let (out, mut frames) = mpsc::channel::<Frame>(OUT_FRAMES);
+    let lane = Lane { post, life, message_bytes, out, open: Arc::default() };
+    let write = async {
+        while let Some(frame) = frames.recv().await {
+            if peer.send(&frame.write()).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = write => {}
+        result = lane.read(&peer) => {
+            if let Err(error) = result {
+                tracing::warn!(%error, "a gateway that speaks no frames");
+            }
+        }
+    }
+    // Ends every task, whose leases put their mail back.
+    lane.open.lock().clear();
+}
+
+impl Lane {
+    async fn read(&self, peer: &Seqpacket) -> Result<(), Error> {
+        let mut unfinished: HashMap<u64, Vec<u8>> = HashMap::new();
+        while let Ok(Received::Packet(packet)) = peer.receive(PACKET_BYTES_MAX).await {
+            let Frame { kind, more, id, mut body } = Frame::read(&packet)?;
+            if let Some(mut before) = unfinished.remove(&id) {
+                before.extend_from_slice(&body);
+                body = before;
+            }
+            if body.len() > self.message_bytes + BESIDE_PAYLOAD_BYTES || unfinished.len() >= UNFINISHED_MAX {
+                return Err(Error::new(Kind::TooLarge, "a frame's body is beyond every message"));
+            }
+            if more {
+                unfinished.insert(id, body);
+            } else {
+                self.take(kind, id, body)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, kind: FrameKind, id: u64, body: Vec<u8>) -> Result<(), Error> {
+        match kind {
+            FrameKind::Settle | FrameKind::Return => {
+                let mut open = self.open.lock();
+                let verdict = open.get_mut(&id).and_then(|open| open.verdict.take());
+                match verdict {
+                    // The task does the rest.
+                    Some(verdict) if kind == FrameKind::Settle => drop(verdict.send(true)),
+                    // Nobody waits any more: the task's end puts back what it has.
+                    _ => drop(open.remove(&id)),
+                }
+                Ok(())
+            }
+            FrameKind::Send | FrameKind::Remove | FrameKind::RemoveShown => {
+                self.start(id, None, |lane| async move { lane.one(kind, id, &body).await })
+            }
+            FrameKind::Receive | FrameKind::Show => {
+                let wish = Wish::read(&body)?;
+                let mode = if kind == FrameKind::Show { Mode::Show } else { Mode::Take };
+                let (verdict, decided) = oneshot::channel();
+                self.start(id, Some(verdict), move |lane| async move { lane.receive(id, wish, mode, decided).await })
+            }
+            _ => Err(Error::new(Kind::BadRequest, "a frame that only a server sends")),
+        }
+    }
+
+    fn start<F, T>(&self, id: u64, verdict: Option<oneshot::Sender<bool>>, work: F) -> Result<(), Error>
+    where
+        F: FnOnce(Lane) -> T,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let mut open = self.open.lock();
+        if open.len() >= REQUESTS_MAX || open.contains_key(&id) {
+            return Err(Error::new(Kind::BadRequest, "too many requests at once, or one number twice"));
+        }
+        let (lane, work) = (self.clone(), work(self.clone()));
+        // The entry is there before the task can look for it: it needs the lock that is held here.
+        let task = self.life.spawn(async move {
+            work.await;
+            lane.open.lock().remove(&id);
+        });
+        open.insert(id, Open { _task: Some(task), verdict });
+        Ok(())
+    }
+
+    async fn say(&self, kind: FrameKind, id: u64, body: &[u8]) {
+        for frame in Frame::pieces(kind, id, body) {
+            // The writer is gone only if the connection is.
+            if self.out.send(frame).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn refuse(&self, id: u64, error: &Error) {
+        self.say(FrameKind::Refused, id, control::write_refusal(error).as_bytes()).await;
+    }
+
+    async fn one(self, kind: FrameKind, id: u64, body: &[u8]) {
+        let request = x0::body(x0::Path::Handler, body, self.message_bytes);
+        let done = match request {
+            Ok(Request::Send { from, to, payload }) => self.post.send(from, to, payload).await,
+            Ok(Request::Remove(session)) if kind == FrameKind::RemoveShown => self.post.remove_shown(session).await,
+            Ok(Request::Remove(session)) => self.post.remove(session).await,
+            Ok(_) => Err(Error::new(Kind::BadRequest, "this frame carries a SET or a DEL")),
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => self.say(FrameKind::Done, id, b"").await,
+            Err(error) => self.refuse(id, &error).await,
+        }
+    }
+
+    async fn receive(self, id: u64, wish: Wish, mode: Mode, decided: oneshot::Receiver<bool>) {
+        let max = Max { messages: wish.messages.max(1), bytes: wish.bytes };
+        let outcome = match self.post.receive(wish.session, mode) {
+            Ok(mut receiver) => receiver.next(max, Instant::now() + FOREVER).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(Outcome::Mail(array, lease)) => {
+                self.say(FrameKind::Mail, id, &array).await;
+                if let Some(lease) = lease {
+                    self.settle_or_return(id, lease, decided).await;
+                }
+            }
+            Ok(Outcome::Quiet | Outcome::Draining) => self.say(FrameKind::Draining, id, b"").await,
+            Err(error) => self.refuse(id, &error).await,
+        }
+    }
+
+    async fn settle_or_return(&self, id: u64, lease: Lease, mut decided: oneshot::Receiver<bool>) {
+        let arrived = loop {
+            tokio::select! {
+                verdict = &mut decided => break verdict.unwrap_or(false),
+                () = lease.wanted() => self.say(FrameKind::Wanted, id, b"").await,
+            }
+        };
+        if arrived && let Err(error) = lease.settle().await {
+            tracing::warn!(%error, "delivered through a gateway, but not settled: it will come again");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Who keeps the mailboxes that a door serves: this process, or a server behind a control socket.
+
+use tokio::time::Instant;
+
+use super::gateway::{self, Link};
+use crate::{
+    error::Error,
+    gate::{Gate, Who},
+    hub::{self, Draft, Hub, Inbox, Next},
+    id::SessionId,
+    mailbox::Max,
+    wire::x0::{self, Payload},
+};
+
+/// What a door needs from whoever keeps the mailboxes. Cheap to clone.
+#[derive(Clone)]
+pub enum Post {
+    /// This process.
+    Here(Hub, Gate),
+    /// A server behind a control socket.
+    There(Link),
+}
+
+/// Whether a receiver takes its mail or is only shown it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// What arrives is settled.
+    Take,
+    /// It stays until it is removed by another request, as legacy clients do.
+    Show,
+}
+
+/// One waiting receiver.
+pub enum Receiver {
+    /// At this process's hub.
+    Here(Inbox, Mode),
+    /// At the server behind the gateway.
+    There(gateway::Waiting),
+}
+
+/// What a wait ended with.
+pub enum Outcome {
+    /// Messages as a JSON array in the x0 dialect, and the lease on them, if they are to be taken.
+    Mail(Vec<u8>, Option<Lease>),
+    /// Nothing came in time.
+    Quiet,
+    /// The relay is about to end.
+    Draining,
+}
+
+/// Mail on its way; dropping it puts the mail back.
+pub enum Lease {
+    /// From this process's hub.
+    Here(hub::Lease),
+    /// From the server behind the gateway.
+    There(gateway::Lease),
+}
+
+impl Post {
+    /// Accepts a message.
+    ///
+    /// # Errors
+    /// Nothing was kept; or, behind a gateway whose server went away meanwhile, nobody knows.
+    pub async fn send(&self, from: SessionId, to: SessionId, payload: Payload) -> Result<(), Error> {
+        match self {
+            Post::Here(hub, gate) => {
+                let admission = gate.send(Who::Anybody, to)?;
+                let draft = Draft { from: from.as_str().into(), payload: payload.json, shape: payload.shape };
+                hub.send(admission, draft).await.map(drop)
+            }
+            Post::There(link) => link.send(&from, &to, &payload).await,
+        }
+    }
+
+    /// Removes everything that waits for a session.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn remove(&self, session: SessionId) -> Result<(), Error> {
+        match self {
+            Post::Here(hub, gate) => hub.remove_all(&gate.receive(Who::Anybody, session)?).await.map(drop),
+            Post::There(link) => link.remove(&session).await,
+        }
+    }
+
+    /// Removes what a legacy client was shown last.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn remove_shown(&self, session: SessionId) -> Result<(), Error> {
+        match self {
+            Post::Here(hub, gate) => hub.settle_shown(&gate.receive(Who::Anybody, session)?).await.map(drop),
+            Post::There(link) => link.remove_shown(&session).await,
+        }
+    }
+
+    /// Makes the caller the session's newest receiver.
+    ///
+    /// # Errors
+    /// It may not be.
+    pub fn receive(&self, session: SessionId, mode: Mode) -> Result<Receiver, Error> {
+        match self {
+            Post::Here(hub, gate) => {
+                let admission = gate.receive(Who::Anybody, session)?;
+                Ok(Receiver::Here(hub.inbox(&admission), mode))
+            }
+            Post::There(link) => Ok(Receiver::There(link.receive(session, mode))),
+        }
+    }
+
+    /// All figures as text.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn metrics_text(&self) -> Result<String, Error> {
+        match self {
+            Post::Here(hub, _) => hub.metrics_text().await,
+            Post::There(link) => link.metrics_text(),
+        }
+    }
+
+    /// Why mail cannot be moved just now, if it cannot.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self {
+            Post::Here(..) => None,
+            Post::There(link) => (!link.is_up()).then_some("the server behind the gateway cannot be reached"),
+        }
+    }
+}
+
+impl Receiver {
+    /// Waits for mail until `deadline`. May be dropped and called again.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn next(&mut self, max: Max, deadline: Instant) -> Result<Outcome, Error> {
+        match self {
+            Receiver::Here(inbox, mode) => Ok(match inbox.next(max, deadline).await? {
+                Next::Quiet => Outcome::Quiet,
+                Next::Draining => Outcome::Draining,
+                Next::Mail(mail) => {
+                    let array = x0::array(&mail.letters);
+                    match mode {
+                        Mode::Take => Outcome::Mail(array, Some(Lease::Here(mail.lease))),
+                        Mode::Show => {
+                            inbox.note_shown(mail.lease.upto());
+                            mail.lease.release();
+                            Outcome::Mail(array, None)
+                        }
+                    }
+                }
+            }),
+            Receiver::There(waiting) => waiting.next(max, deadline).await,
+        }
+    }
+}
+
+impl Lease {
+    /// The receiver has it.
+    ///
+    /// # Errors
+    /// As the store's; the mail is then delivered again.
+    pub async fn settle(self) -> Result<(), Error> {
+        match self {
+            Lease::Here(lease) => lease.settle().await,
+            Lease::There(lease) => {
+                lease.settle();
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until another receiver of this session is held up by this lease.
+    pub async fn wanted(&self) {
+        match self {
+            Lease::Here(lease) => lease.wanted().await,
+            Lease::There(lease) => lease.wanted().await,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A TCP socket with bytes read ahead of their use, handed to hyper for a request and taken back afterwards.
+
+use std::{
+    io,
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::turn::Turn;
+
+/// How long a closing side listens for the peer's end, so that an answer still on its way is not reset.
+const LINGER: Duration = Duration::from_secs(1);
+/// And how much it lets the peer say meanwhile.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// One client's connection.
+pub struct Socket {
+    tcp: TcpStream,
+    /// Read, and not used yet.
+    pub unread: Bytes,
+    /// What hyper and the handler tell the connection about the request under way.
+    pub turn: Arc<Turn>,
+}
+
+mod ioctl {
+    //! `SIOCOUTQ`: how many sent bytes the peer has not acknowledged.
+    nix::ioctl_read_bad!(outq, nix::libc::TIOCOUTQ, nix::libc::c_int);
+}
+
+impl Socket {
+    /// Takes a connection over.
+    pub fn new(tcp: TcpStream, turn: Arc<Turn>) -> Self {
+        Self { tcp, unread: Bytes::new(), turn }
+    }
+
+    /// Waits for bytes and puts up to `max` of them behind those unread. 0 is the peer's end. May be dropped.
+    ///
+    /// # Errors
+    /// The connection was reset, or something of that kind.
+    pub async fn read_more(&mut self, max: usize) -> io::Result<usize> {
+        loop {
+            self.tcp.readable().await?;
+            let mut buffer = BytesMut::with_capacity(max.min(4096));
+            match self.tcp.try_read_buf(&mut buffer) {
+                Ok(n) => {
+                    if self.unread.is_empty() {
+                        self.unread = buffer.freeze();
+                    } else {
+                        self.unread = [&self.unread[..], &buffer].concat().into();
+                    }
+                    return Ok(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes head and body whole.
+    ///
+    /// # Errors
+    /// The connection's, and `TimedOut` if the peer does not take it `within` the time.
+    pub async fn write(&mut self, head: &[u8], body: &[u8], within: Duration) -> io::Result<()> {
+        let mut both = head.chain(body);
+        timeout(within, self.tcp.write_all_buf(&mut both)).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    /// Whether the peer's kernel has acknowledged every byte that was written. Means nothing after a reset.
+    pub fn all_acknowledged(&self) -> bool {
+        let mut waiting = 0;
+        // SAFETY: the descriptor is open while `self.tcp` lives, and TIOCOUTQ writes one c_int, which `waiting` is.
+        let result = unsafe { ioctl::outq(self.tcp.as_raw_fd(), &raw mut waiting) };
+        result.is_ok() && waiting == 0
+    }
+
+    /// Whether the peer has reset the connection.
+    pub fn is_reset(&self) -> bool {
+        !matches!(self.tcp.take_error(), Ok(None))
+    }
+
+    /// Ends the connection in order: says so, and listens a moment, so that what was answered arrives.
+    pub async fn close(mut self) {
+        if self.tcp.shutdown().await.is_err() {
+            return;
+        }
+        let mut heard = 0;
+        let drain = async {
+            let mut scrap = [0; 4096];
+            while heard < LINGER_BYTES && self.tcp.readable().await.is_ok() {
+                match self.tcp.try_read(&mut scrap) {
+                    Ok(0) => return,
+                    Ok(n) => heard += n,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        // Time is up: whatever the peer still says is not for us.
+        let _ = timeout(LINGER, drain).await;
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let n = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread.split_to(n));
+            self.turn.bytes_read();
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.turn.bytes_read();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        self.turn.write_blocked(result.is_pending());
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        self.turn.write_blocked(result.is_pending());
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    /// hyper flushes the socket once it holds nothing back itself.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.turn.flushed();
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}

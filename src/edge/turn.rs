@@ -1,0 +1,139 @@
+//! What a connection knows about the request that hyper has in hand: its stage, its deadline, and whether it is to park.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::x0::Park;
+use crate::{config, id::RequestId};
+
+/// hyper's buffers are given back when nothing has come for this long.
+const IDLE_IN_HYPER: Duration = Duration::from_secs(1);
+/// How often a request under way is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Nothing of a request has come.
+    Idle,
+    /// Part of a request head has come.
+    Head,
+    /// The handler works.
+    Busy,
+    /// The handler has answered, the answer is being written.
+    Answering,
+}
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    since: Instant,
+    blocked_since: Option<Instant>,
+    park: Option<Park>,
+}
+
+/// Shared by the connection, its socket and its handler.
+#[derive(Debug)]
+pub struct Turn {
+    connection: u64,
+    requests: AtomicU32,
+    state: Mutex<State>,
+}
+
+/// What the clock says about the request in hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Look again then.
+    At(Instant),
+    /// Nothing has come: hyper can go.
+    Idle,
+    /// The head takes too long.
+    SlowHead,
+    /// The peer does not take its answer.
+    Stalled,
+}
+
+impl Turn {
+    /// The first request of a connection is about to come.
+    pub fn new(connection: u64) -> Self {
+        let state = State { stage: Stage::Idle, since: Instant::now(), blocked_since: None, park: None };
+        Self { connection, requests: AtomicU32::new(0), state: Mutex::new(state) }
+    }
+
+    /// The request under way.
+    pub fn request_id(&self) -> RequestId {
+        RequestId { connection: self.connection, request: self.requests.load(Relaxed) }
+    }
+
+    /// hyper waits for a request.
+    pub fn expect(&self) {
+        self.enter(Stage::Idle);
+    }
+
+    /// A request head is whole.
+    pub fn begin(&self) -> RequestId {
+        self.enter(Stage::Busy);
+        let request = self.requests.fetch_add(1, Relaxed) + 1;
+        RequestId { connection: self.connection, request }
+    }
+
+    /// The handler has its answer.
+    pub fn answered(&self) {
+        self.enter(Stage::Answering);
+    }
+
+    /// The request is to wait outside of hyper.
+    pub fn park(&self, park: Park) {
+        self.state.lock().park = Some(park);
+    }
+
+    /// The request that is to wait, once everything before it is written.
+    pub fn take_park(&self) -> Option<Park> {
+        let mut state = self.state.lock();
+        if state.blocked_since.is_some() { None } else { state.park.take() }
+    }
+
+    /// The socket gave bytes.
+    pub fn bytes_read(&self) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Idle {
+            (state.stage, state.since) = (Stage::Head, Instant::now());
+        }
+    }
+
+    /// The socket took bytes, or could not.
+    pub fn write_blocked(&self, blocked: bool) {
+        let mut state = self.state.lock();
+        state.blocked_since = if blocked { state.blocked_since.or_else(|| Some(Instant::now())) } else { None };
+    }
+
+    /// Everything that hyper had to write is written.
+    pub fn flushed(&self) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Answering {
+            (state.stage, state.since) = (Stage::Idle, Instant::now());
+        }
+    }
+
+    fn enter(&self, stage: Stage) {
+        let mut state = self.state.lock();
+        (state.stage, state.since) = (stage, Instant::now());
+    }
+
+    /// What is to be done about the request now.
+    pub fn verdict(&self, limits: &config::Http) -> Verdict {
+        let now = Instant::now();
+        let state = self.state.lock();
+        let due = |at: Instant, verdict: Verdict| if at <= now { verdict } else { Verdict::At(at) };
+        match (state.stage, state.blocked_since) {
+            (_, Some(since)) => due(since + limits.write_timeout, Verdict::Stalled),
+            (Stage::Idle, None) => due(state.since + IDLE_IN_HYPER, Verdict::Idle),
+            (Stage::Head, None) => due(state.since + limits.header_timeout, Verdict::SlowHead),
+            (Stage::Busy | Stage::Answering, None) => Verdict::At(now + LOOK_EVERY),
+        }
+    }
+}

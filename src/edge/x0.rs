@@ -1,0 +1,206 @@
+//! The x0 door: always status 200, never a hot loop, and an answer counts as delivered only when it is known to be.
+
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode, http::request::Parts};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Doors, http, lease,
+    post::{Lease, Mode, Outcome, Receiver},
+    reply::{self, Reply},
+    socket::Socket,
+    turn::Turn,
+};
+use crate::{
+    error::{Error, Kind},
+    id::{RequestId, SessionId},
+    lifecycle::Busy,
+    wire::x0::{self, Path, Request},
+};
+
+/// A poll that is to wait outside of hyper.
+#[derive(Debug)]
+pub struct Park {
+    session: SessionId,
+    mode: Mode,
+    close: bool,
+    deadline: Instant,
+    id: RequestId,
+    _busy: Busy,
+}
+
+/// Serves a request on one of the dialect's addresses; never returns if it is to be parked.
+pub async fn handle(
+    path: Path,
+    parts: Parts,
+    body: hyper::body::Incoming,
+    doors: &Arc<Doors>,
+    turn: &Turn,
+    id: RequestId,
+) -> Reply {
+    let arrived = Instant::now();
+    let busy = doors.life.busy();
+    let close = http::wants_close(&parts);
+    let answer = match read(path, &parts, body, doors).await {
+        Ok(request) => carry_out(request, doors).await,
+        Err(refusal) => Err(refusal),
+    };
+    match answer {
+        Ok(Answer::Text(text)) => reply::json(text),
+        Ok(Answer::Wait(session, mode)) => {
+            let deadline = arrived + doors.config.wait;
+            drop(parts);
+            turn.park(Park { session, mode, close, deadline, id, _busy: busy });
+            std::future::pending().await
+        }
+        Err(Refusal { error, close }) => {
+            doors.refused(&error, id);
+            hold_back(doors).await;
+            let reply = reply::json(error_text(path.is_legacy(), &error));
+            if close { reply::closing(reply) } else { reply }
+        }
+    }
+}
+
+/// A refusal, and whether what the client sends next can be understood.
+pub struct Refusal {
+    error: Error,
+    close: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, close: false }
+    }
+}
+
+enum Answer {
+    Text(&'static str),
+    Wait(SessionId, Mode),
+}
+
+async fn read(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Doors) -> Result<Request, Refusal> {
+    let message_bytes = doors.config.message_bytes;
+    http::check_framing(parts).map_err(|error| Refusal { error, close: true })?;
+    match parts.method {
+        Method::POST => {
+            let body = http::body(body, &doors.config).await.map_err(|error| Refusal { error, close: true })?;
+            Ok(x0::body(path, &body, message_bytes)?)
+        }
+        Method::GET => Ok(x0::query(path, parts.uri.query().unwrap_or_default(), message_bytes)?),
+        // Asks what a GET would answer with; must not take anybody's mail.
+        Method::HEAD => Ok(Request::Nothing),
+        _ => {
+            let detail = format!("{} is not served here; use POST, or GET with a query", parts.method);
+            Err(Refusal { error: Error::new(Kind::BadMethod, detail), close: true })
+        }
+    }
+}
+
+async fn carry_out(request: Request, doors: &Doors) -> Result<Answer, Refusal> {
+    let count = |door, verb| doors.metrics.request(door, verb);
+    match request {
+        Request::Nothing => Ok(Answer::Text("")),
+        Request::Send { from, to, payload } => {
+            count("x0", "set");
+            doors.post.send(from, to, payload).await?;
+            Ok(Answer::Text(x0::ACCEPTED))
+        }
+        Request::Receive(session) => {
+            count("x0", "get");
+            Ok(Answer::Wait(session, Mode::Take))
+        }
+        Request::Remove(session) => {
+            count("x0", "del");
+            doors.post.remove(session).await?;
+            Ok(Answer::Text(x0::NOTHING))
+        }
+        Request::Show(session) => {
+            count("legacy", "get");
+            Ok(Answer::Wait(session, Mode::Show))
+        }
+        Request::RemoveShown(session) => {
+            count("legacy", "del");
+            doors.post.remove_shown(session).await?;
+            Ok(Answer::Text(x0::LEGACY_NOTHING))
+        }
+    }
+}
+
+fn error_text(legacy: bool, error: &Error) -> String {
+    if legacy { x0::legacy_error(error) } else { x0::error(error, false) }
+}
+
+/// x0's client asks again at once whatever it is told: an error has to take its time.
+async fn hold_back(doors: &Doors) {
+    if !doors.life.is_draining() {
+        sleep(doors.config.error_hold).await;
+    }
+}
+
+/// Waits for mail and answers. Returns whether the connection can serve another request.
+pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
+    let legacy = park.mode == Mode::Show;
+    let (outcome, ended) = match doors.post.receive(park.session.clone(), park.mode) {
+        Ok(receiver) => listen(receiver, &park, socket, doors).await,
+        Err(error) => (Err(error), false),
+    };
+    let (body, lease) = match outcome {
+        Ok(Outcome::Mail(array, lease)) => (x0::mail(&array, legacy), lease),
+        Ok(Outcome::Quiet | Outcome::Draining) => {
+            (if legacy { x0::LEGACY_NOTHING } else { x0::NOTHING }.as_bytes().to_vec(), None)
+        }
+        Err(error) => {
+            doors.refused(&error, park.id);
+            hold_back(doors).await;
+            (error_text(legacy, &error).into_bytes(), None)
+        }
+    };
+    let close = park.close || ended || doors.life.is_draining();
+    let head = reply::head(StatusCode::OK, body.len(), close);
+    if let Err(error) = socket.write(head.as_bytes(), &body, doors.config.write_timeout).await {
+        tracing::debug!(request = %park.id, session = %park.session, %error, "answer not written");
+        return false;
+    }
+    drop(body);
+    match lease {
+        Some(lease) => settle_or_return(lease, socket, close, &park).await,
+        None => !close,
+    }
+}
+
+/// Waits at the desk and at the socket. The flag says that the client has ended its side.
+async fn listen(
+    mut receiver: Receiver,
+    park: &Park,
+    socket: &mut Socket,
+    doors: &Doors,
+) -> (Result<Outcome, Error>, bool) {
+    let mut next = std::pin::pin!(receiver.next(doors.answer_max(), park.deadline));
+    loop {
+        let room = doors.config.header_bytes.saturating_sub(socket.unread.len());
+        tokio::select! {
+            biased;
+            outcome = &mut next => return (outcome, false),
+            read = socket.read_more(room), if room > 0 => match read {
+                Ok(0) | Err(_) => return (Ok(Outcome::Quiet), true),
+                // A pipelined request: it waits for its turn.
+                Ok(_) => {}
+            },
+        }
+    }
+}
+
+async fn settle_or_return(lease: Lease, socket: &mut Socket, close: bool, park: &Park) -> bool {
+    let proof = lease::prove(socket, &lease, close).await;
+    if proof.has_it {
+        if let Err(error) = lease.settle().await {
+            tracing::warn!(request = %park.id, session = %park.session, %error, "delivered, but not settled: it will come again");
+        }
+    } else {
+        tracing::debug!(request = %park.id, session = %park.session, "not delivered: put back");
+        drop(lease);
+    }
+    proof.open && !close
+}
