@@ -9,6 +9,8 @@ pub mod fault;
 mod file;
 mod names;
 pub mod options;
+#[cfg(test)]
+mod papers;
 pub mod resolve;
 #[cfg(test)]
 mod tests;
