@@ -3,7 +3,49 @@
 //! [`options`] is the one table that flags, environment, file, `--help` and docs/configuration.md are made from or
 //! checked against; [`resolve`] reads all sources, reports all faults together, and yields the settings below.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+mod arguments;
+mod contradictions;
+pub mod fault;
+mod file;
+mod names;
+pub mod options;
+#[cfg(test)]
+mod papers;
+pub mod resolve;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+use std::{
+    ffi::OsStr,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use fault::Fault;
+pub use resolve::{check, gateway, serve};
+
+/// Where the control socket is unless somebody says otherwise, for this user.
+#[must_use]
+pub fn default_socket() -> PathBuf {
+    default_socket_in(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
+}
+
+/// The same for a given `$XDG_RUNTIME_DIR`, which counts if it is absolute and short enough for a socket.
+fn default_socket_in(runtime: Option<&OsStr>) -> PathBuf {
+    default_socket_of(runtime, nix::unistd::geteuid().as_raw())
+}
+
+fn default_socket_of(runtime: Option<&OsStr>, uid: u32) -> PathBuf {
+    let own =
+        runtime.map(Path::new).filter(|runtime| runtime.is_absolute()).map(|runtime| runtime.join("x0-relay.sock"));
+    match own.filter(|path| path.as_os_str().len() <= value::SOCKET_PATH_MAX) {
+        Some(path) => path,
+        None if uid == 0 => PathBuf::from("/run/x0-relay.sock"),
+        None => PathBuf::from(format!("/tmp/x0-relay-{uid}.sock")),
+    }
+}
 
 /// Settings of `x0-relay serve`.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,0 +1,425 @@
+//! The one table of all settings: flags, environment names, the file's keys and `--help` are made from it, and
+//! docs/configuration.md and the examples are checked against it.
+
+pub use super::arguments::{after_help, args};
+use super::value::Kind;
+
+/// What all our environment variables begin with.
+pub const PREFIX: &str = "X0_RELAY_";
+
+/// The key of the configuration file's own path.
+pub const CONFIG: &str = "config";
+
+/// A command that has settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// `x0-relay serve`.
+    Serve,
+    /// `x0-relay gateway`.
+    Gateway,
+}
+
+/// Where `--help` and the documentation show a setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heading {
+    /// Where the relay can be reached, and by whom.
+    Addresses,
+    /// When mail is answered, and how long it is kept.
+    Delivery,
+    /// What nobody may exceed.
+    Limits,
+    /// How the process runs and ends.
+    Operation,
+}
+
+impl Heading {
+    /// In the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Addresses, Self::Delivery, Self::Limits, Self::Operation];
+
+    /// The heading's text.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Heading::Addresses => "Addresses",
+            Heading::Delivery => "Delivery",
+            Heading::Limits => "Limits",
+            Heading::Operation => "Operation",
+        }
+    }
+}
+
+/// What a setting is if nobody sets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unset {
+    /// What this text means.
+    Text(&'static str),
+    /// Something that depends on the machine, described for people.
+    Described(&'static str),
+}
+
+/// One setting.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Its name in the file and, after `--`, on the command line.
+    pub key: &'static str,
+    /// The commands that it belongs to.
+    pub commands: &'static [Command],
+    /// Where it is shown.
+    pub heading: Heading,
+    /// What its value may look like.
+    pub kind: Kind,
+    /// What it is if nobody sets it.
+    pub default: Unset,
+    /// What it means, in one line.
+    pub help: &'static str,
+    /// Why one would change it.
+    pub why: &'static str,
+}
+
+impl Setting {
+    /// Its name in the environment.
+    #[must_use]
+    pub fn environment(&self) -> String {
+        PREFIX.to_owned() + &self.key.to_ascii_uppercase().replace('-', "_")
+    }
+
+    /// Whether the file may have it.
+    #[must_use]
+    pub fn in_file(&self) -> bool {
+        self.kind != Kind::File
+    }
+
+    /// Its default, for people.
+    #[must_use]
+    pub const fn shown_default(&self) -> &'static str {
+        match self.default {
+            Unset::Text(text) | Unset::Described(text) => text,
+        }
+    }
+}
+
+/// The setting of this name, if there is one.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+const BOTH: &[Command] = &[Command::Serve, Command::Gateway];
+const SERVE: &[Command] = &[Command::Serve];
+
+/// A row of the table.
+const fn row(
+    key: &'static str,
+    commands: &'static [Command],
+    (heading, kind): (Heading, Kind),
+    default: Unset,
+    help: &'static str,
+    why: &'static str,
+) -> Setting {
+    Setting { key, commands, heading, kind, default, help, why }
+}
+
+use Heading::{Addresses, Delivery, Limits, Operation};
+use Unset::{Described, Text};
+
+/// All settings, in the order of `--help`.
+pub static SETTINGS: &[Setting] = &[
+    row(
+        "listen",
+        BOTH,
+        (Addresses, Kind::Addresses),
+        Text("127.0.0.1:8080"),
+        "Where HTTP is served: one address, or several",
+        "To be reached from other machines (needs auth), on another port, or not by HTTP at all. Port 0 takes a free one. \
+         An inherited listening socket (LISTEN_FDS) stands for all of them.",
+    ),
+    row(
+        "auth",
+        BOTH,
+        (Addresses, Kind::Choice(&["open"])),
+        Text("open"),
+        "Who may send and receive; open: everybody who reaches the relay",
+        "An address that other machines reach needs it to be set by name, so that nobody opens the relay by accident.",
+    ),
+    row(
+        "socket",
+        BOTH,
+        (Addresses, Kind::Socket),
+        Described("serve: see below; gateway: none, required"),
+        "The control socket: x0's own front, the gateway and the operator's commands use it",
+        "To put it where x0's front looks (/var/lib/msgserver/messageserver.socket), or to have none. Unset, serve takes \
+         the user's own place if it is free; set, serve refuses to start if another relay lives there.",
+    ),
+    row(
+        "socket-mode",
+        SERVE,
+        (Addresses, Kind::Mode),
+        Text("0660"),
+        "The control socket's permissions",
+        "Who can write to the socket can deliver mail to any session and receive it.",
+    ),
+    row(
+        "socket-owner",
+        SERVE,
+        (Addresses, Kind::User),
+        Text("none"),
+        "The control socket's owner; none: the relay's user",
+        "To let x0's Apache user (www-data) in while the relay runs as another. Changing it needs root.",
+    ),
+    row(
+        "socket-group",
+        SERVE,
+        (Addresses, Kind::Group),
+        Text("none"),
+        "The control socket's group; none: the relay's group",
+        "To let the members of one group in. Needs root, or the relay's user in that group.",
+    ),
+    row(
+        "wait",
+        BOTH,
+        (Delivery, Kind::Duration("100ms", "60s")),
+        Text("10s"),
+        "How long a receiver's request waits for mail",
+        "x0's pages ask again at once, so less costs requests and gains nothing; more must stay under the patience of \
+         every proxy in between.",
+    ),
+    row(
+        "error-hold",
+        BOTH,
+        (Delivery, Kind::Duration("0s", "60s")),
+        Text("1s"),
+        "How long an x0 error answer is held back",
+        "It keeps an x0 page, which asks again at once after an error, from asking hundreds of times a second. 0s is for tests.",
+    ),
+    row(
+        "answer-messages",
+        BOTH,
+        (Delivery, Kind::Count(1, 10_000)),
+        Text("100"),
+        "The most messages in one x0 answer",
+        "An x0 page that fails on one message of an answer loses those behind it; 1 loses none, and is slower.",
+    ),
+    row(
+        "answer-bytes",
+        BOTH,
+        (Delivery, Kind::Size("1B", "64MiB")),
+        Text("1MiB"),
+        "The most bytes of messages in one x0 answer; a larger message still goes, alone",
+        "Less memory while many mailboxes are emptied at once, or fewer answers for a full one.",
+    ),
+    row(
+        "ttl",
+        SERVE,
+        (Delivery, Kind::Duration("1s", "30days")),
+        Text("24h"),
+        "How long a message is kept for its receiver",
+        "Shorter if old mail is worth nothing, longer if receivers stay away for days.",
+    ),
+    row(
+        "overflow",
+        SERVE,
+        (Delivery, Kind::Choice(&["reject", "drop-oldest"])),
+        Text("reject"),
+        "What a full mailbox does: refuse the new message, or drop the oldest",
+        "reject tells the sender and loses nothing silently; drop-oldest suits mail of which only the newest counts.",
+    ),
+    row(
+        "forget-after",
+        SERVE,
+        (Delivery, Kind::Duration("1s", "30days")),
+        Text("24h"),
+        "How long after the last contact an empty mailbox is forgotten",
+        "Shorter if sessions come and go quickly and the limit on them is near.",
+    ),
+    row(
+        "message-bytes",
+        BOTH,
+        (Limits, Kind::Size("1B", "16MiB")),
+        Text("64KiB"),
+        "The largest payload",
+        "Larger if the pages send more at once. A gateway should not allow more than the server behind it.",
+    ),
+    row(
+        "mailbox-messages",
+        SERVE,
+        (Limits, Kind::Count(1, 10_000_000)),
+        Text("10000"),
+        "The most messages in one mailbox",
+        "How much may wait for one receiver that is away.",
+    ),
+    row(
+        "mailbox-bytes",
+        SERVE,
+        (Limits, Kind::Size("1B", "1TiB")),
+        Text("16MiB"),
+        "The most bytes in one mailbox",
+        "How much of the memory one receiver that is away may take.",
+    ),
+    row(
+        "sessions",
+        SERVE,
+        (Limits, Kind::Count(1, 100_000_000)),
+        Text("1000000"),
+        "The most mailboxes",
+        "Anybody can name a session and so make a mailbox; this bounds them.",
+    ),
+    row(
+        "memory",
+        SERVE,
+        (Limits, Kind::Size("1B", "1TiB")),
+        Text("1GiB"),
+        "The most bytes in all mailboxes together",
+        "Some two thirds of what the machine or container has: connections and answers come on top.",
+    ),
+    row(
+        "connections",
+        BOTH,
+        (Limits, Kind::Count(1, 1_000_000)),
+        Text("10000"),
+        "The most HTTP connections at once; more wait in the kernel's queue",
+        "Each open page holds one while it waits. Needs as many open files (ulimit -n), and a few more.",
+    ),
+    row(
+        "header-bytes",
+        BOTH,
+        (Limits, Kind::Size("1KiB", "1MiB")),
+        Text("16KiB"),
+        "The largest request head",
+        "Larger if the page's cookies or query strings are.",
+    ),
+    row(
+        "header-timeout",
+        BOTH,
+        (Limits, Kind::Duration("100ms", "1h")),
+        Text("10s"),
+        "How long a request head may take to arrive, from its first byte",
+        "Longer for very slow networks; shorter frees connections from slow or hostile clients sooner.",
+    ),
+    row(
+        "body-timeout",
+        BOTH,
+        (Limits, Kind::Duration("100ms", "1h")),
+        Text("10s"),
+        "How long a request body may take to arrive, from the end of its head",
+        "Longer for large messages over very slow networks.",
+    ),
+    row(
+        "idle-timeout",
+        BOTH,
+        (Limits, Kind::Duration("100ms", "1h")),
+        Text("75s"),
+        "How long a connection may stay open between two requests",
+        "Longer than the keep-alive of a proxy in front, so that the proxy closes first and no request meets a closing connection.",
+    ),
+    row(
+        "write-timeout",
+        BOTH,
+        (Limits, Kind::Duration("100ms", "1h")),
+        Text("10s"),
+        "How long an answer may take to be written",
+        "Longer for large answers over very slow networks. What was not taken goes back to the mailbox.",
+    ),
+    row(
+        CONFIG,
+        BOTH,
+        (Operation, Kind::File),
+        Described("no file"),
+        "A TOML file with any of these settings, without the dashes",
+        "To keep settings in one place; environment and flags override it. x0-relay check FILE looks it over.",
+    ),
+    row(
+        "user",
+        BOTH,
+        (Operation, Kind::User),
+        Text("none"),
+        "The user to become once the sockets are bound; none: stay as started",
+        "When started as root. A name brings its primary group; beside a number, group must be set.",
+    ),
+    row(
+        "group",
+        BOTH,
+        (Operation, Kind::Group),
+        Text("none"),
+        "The group to become once the sockets are bound; none: that of a user given by name, or stay",
+        "When started as root, and the user's primary group is not the right one.",
+    ),
+    row(
+        "threads",
+        BOTH,
+        (Operation, Kind::Count(0, 1024)),
+        Text("0"),
+        "Worker threads; 0: one for each core",
+        "To leave cores to others on a shared machine.",
+    ),
+    row(
+        "log-level",
+        BOTH,
+        (Operation, Kind::Choice(&["error", "warn", "info", "debug", "trace"])),
+        Text("info"),
+        "The least important log lines to write",
+        "debug shows each request; no level shows a payload.",
+    ),
+    row(
+        "log-format",
+        BOTH,
+        (Operation, Kind::Choice(&["text", "json"])),
+        Text("text"),
+        "How log lines look: for people, or one JSON object a line",
+        "json if a program collects them.",
+    ),
+    row(
+        "drain-notice",
+        BOTH,
+        (Operation, Kind::Duration("0s", "1h")),
+        Text("0s"),
+        "After SIGTERM, how long to go on serving while /readyz says no",
+        "Behind a load balancer: as long as it takes to notice.",
+    ),
+    row(
+        "drain-timeout",
+        BOTH,
+        (Operation, Kind::Duration("0s", "1h")),
+        Text("8s"),
+        "After that, how long open requests get to end",
+        "Together with drain-notice it must stay under what the supervisor allows before SIGKILL (docker: 10s).",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, ffi::OsStr};
+
+    use super::*;
+
+    #[test]
+    fn every_key_stands_once_and_can_be_a_flag_a_variable_and_a_toml_key() {
+        let keys: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+        assert_eq!(keys.len(), SETTINGS.len());
+        for key in keys {
+            assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{key}");
+        }
+        assert_eq!(find("socket-mode").map(Setting::environment).as_deref(), Some("X0_RELAY_SOCKET_MODE"));
+    }
+
+    #[test]
+    fn every_default_and_both_ends_of_every_range_can_be_read() {
+        for setting in SETTINGS {
+            if let Text(text) = setting.default {
+                assert!(setting.kind.read(OsStr::new(text)).is_ok(), "{}", setting.key);
+            }
+            let ends = match setting.kind {
+                Kind::Duration(least, most) | Kind::Size(least, most) => [least.to_owned(), most.to_owned()],
+                Kind::Count(least, most) => [least.to_string(), most.to_string()],
+                _ => continue,
+            };
+            for end in ends {
+                assert!(setting.kind.read(OsStr::new(&end)).is_ok(), "{}: {end}", setting.key);
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_looks_like_what_kubernetes_puts_into_the_environment() {
+        assert!(SETTINGS.iter().all(|setting| !setting.key.starts_with("port") && !setting.key.starts_with("service")));
+    }
+}
