@@ -225,7 +225,7 @@ fn all_faults_of_all_sources_are_reported_together() {
     let faults = Sources {
         file: "# a comment\nwait = \"10 parsecs\"\nlisten = [\n  \"127.0.0.1:8080\",\n  \"nowhere\",\n]\nthreads = \"2\"\n\
                mailbox_bytes = \"1MiB\"\n\n[http]\nttl = \"1h\"\n",
-        env: &[("X0_RELAY_MEMORY", "lots"), ("X0_RELAY_TLL", "1h"), ("HOME", "/root"), ("X0_RELAY_URL", "x"), ("X0_RELAY_JSON", "")],
+        env: &[("X0_RELAY_MEMORY", "lots"), ("X0_RELAY_TLL", "1h"), ("HOME", "/home/x"), ("X0_RELAY_URL", "x"), ("X0_RELAY_JSON", "")],
         flags: &["--overflow", "block", "--connections", "0"],
     }
     .faults();
