@@ -48,7 +48,9 @@ pub enum Phase {
     Ready,
     /// Still serving, but asking load balancers to look elsewhere.
     Notice,
-    /// No new connections; waiting receivers are answered, requests end.
+    /// No new connections are taken.
+    Closing,
+    /// Waiting receivers are answered, requests end, and with them their connections.
     Draining,
     /// Every request has its answer, or its time is up.
     Done,
@@ -61,6 +63,7 @@ impl Phase {
             Phase::Starting => "starting",
             Phase::Ready => "ready",
             Phase::Notice => "notice",
+            Phase::Closing => "closing",
             Phase::Draining => "draining",
             Phase::Done => "done",
         }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+};
 
 use super::{Doors, connection};
 use crate::lifecycle::Phase;
@@ -29,13 +32,15 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Accepts connections until the process drains.
-pub async fn accept(listener: TcpListener, doors: Arc<Doors>, permits: Arc<Semaphore>) {
-    let draining = doors.life.reached(Phase::Draining);
+/// Accepts connections until the process stops doing so; `open` is dropped once the listener is closed.
+pub async fn accept(listener: TcpListener, doors: Arc<Doors>, permits: Arc<Semaphore>, open: mpsc::Sender<()>) {
     tokio::select! {
-        () = draining => {}
+        () = doors.life.reached(Phase::Closing) => {}
         () = accept_all(&listener, &doors, &permits) => {}
     }
+    // In this order: whoever waits for `open` may rely on the listener being closed.
+    drop(listener);
+    drop(open);
 }
 
 async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Semaphore>) {

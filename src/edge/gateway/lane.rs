@@ -60,6 +60,8 @@ pub struct Lane {
     next_id: AtomicU64,
     state: Mutex<State>,
     has_verdicts: Notify,
+    /// Verdicts that are not written yet.
+    unwritten: watch::Sender<usize>,
     ended: watch::Sender<bool>,
 }
 
@@ -72,6 +74,7 @@ impl Lane {
             next_id: AtomicU64::new(1),
             state: Mutex::default(),
             has_verdicts: Notify::new(),
+            unwritten: watch::Sender::new(0),
             ended: watch::Sender::new(false),
         };
         (lane, frames)
@@ -87,6 +90,7 @@ impl Lane {
                     if peer.send(&frame.write()).await.is_err() {
                         return;
                     }
+                    self.unwritten.send_modify(|count| *count -= 1);
                 }
                 tokio::select! {
                     biased;
@@ -132,14 +136,30 @@ impl Lane {
     }
 
     fn tell(&self, id: u64, told: Told) {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         let mail = matches!(told, Told::Mail(_));
         // Full means that it was told already that its mail is wanted; that is enough.
         let heard = state.open.get(&id).is_some_and(|open| open.try_send(told).is_ok());
         if mail && !heard {
             // The poll ended while its mail was on the way.
-            state.verdicts.push((FrameKind::Return, id));
-            self.has_verdicts.notify_one();
+            drop(state);
+            self.decide(FrameKind::Return, id);
+        }
+    }
+
+    fn decide(&self, kind: FrameKind, id: u64) {
+        self.unwritten.send_modify(|count| *count += 1);
+        self.state.lock().verdicts.push((kind, id));
+        self.has_verdicts.notify_one();
+    }
+
+    /// Waits until every verdict is written, or the connection has ended.
+    pub async fn flushed(&self) {
+        let mut unwritten = self.unwritten.subscribe();
+        tokio::select! {
+            // The sender lives as long as `self`.
+            _ = unwritten.wait_for(|count| *count == 0) => {}
+            () = self.ended() => {}
         }
     }
 
@@ -210,8 +230,7 @@ struct Request {
 impl Request {
     fn decide(&mut self, kind: FrameKind) {
         self.undecided = false;
-        self.lane.state.lock().verdicts.push((kind, self.id));
-        self.lane.has_verdicts.notify_one();
+        self.lane.decide(kind, self.id);
     }
 }
 

@@ -64,7 +64,7 @@ struct Inner {
 
 impl Link {
     /// A way to the server at `path`, which is sought until the returned task is dropped.
-    pub fn open(path: PathBuf, life: Lifecycle, metrics: Arc<Metrics>) -> (Self, Task) {
+    pub fn open(path: PathBuf, life: &Lifecycle, metrics: Arc<Metrics>) -> (Self, Task) {
         let way = watch::Sender::new(Way::Down);
         let link = Self(Arc::new(Inner { path, way, life: life.clone(), metrics }));
         let task = life.spawn(link.clone().keep());
@@ -74,6 +74,14 @@ impl Link {
     /// Whether the server was there when last heard of.
     pub fn is_up(&self) -> bool {
         !matches!(*self.0.way.borrow(), Way::Down)
+    }
+
+    /// Waits until the server has been told what became of mail.
+    pub async fn flushed(&self) {
+        let way = self.0.way.borrow().clone();
+        if let Way::Frames(lane) = way {
+            lane.flushed().await;
+        }
     }
 
     /// The gateway's own figures as text.

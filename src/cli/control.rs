@@ -1,0 +1,118 @@
+//! The operator's words: `stats`, `sessions`, `purge`, `drain`, over the control socket.
+
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use serde_json::Value;
+
+use super::{Done, Failure, send, show, text};
+use crate::{
+    config,
+    edge::seqpacket::{Received, Seqpacket},
+    lifecycle::Clock,
+    wire::control::{self, PACKET_BYTES_MAX, Word},
+};
+
+/// Says a word and shows the answer.
+pub async fn run(word: &str, matches: &ArgMatches) -> Done {
+    let said = match word {
+        "stats" => Word::Stats,
+        "sessions" => Word::Sessions(matches.get_one::<u32>("max").map_or(100, |max| *max as usize)),
+        "purge" => Word::Purge(send::session(text(matches, "session"))?),
+        "drain" => Word::Drain,
+        _ => return Err(Failure::usage(format!("unknown command {word}"))),
+    };
+    let path = socket_path(matches);
+    let away = |error: std::io::Error| {
+        Failure::unreachable(format!("no relay at {}: {error}; name its control socket with --socket", path.display()))
+    };
+    let peer = Seqpacket::connect(&path).map_err(away)?;
+    peer.send(control::word(&said).as_bytes()).await.map_err(away)?;
+    let mut answers = Vec::new();
+    loop {
+        let answer = answer(&peer).await.map_err(away)?;
+        send::accepted(answer.to_string().as_bytes())?;
+        let more = answer.get("more") == Some(&Value::Bool(true));
+        answers.push(answer);
+        if !more {
+            break;
+        }
+    }
+    let json = matches.get_flag("json");
+    match said {
+        Word::Sessions(_) => sessions(&answers, json),
+        Word::Stats => stats(&answers[0], json),
+        Word::Purge(session) => {
+            one(&answers[0], json, format!("{} message(s) of \"{session}\" removed", answers[0]["purged"]))
+        }
+        Word::Drain => {
+            // The connection ends with the relay.
+            while let Ok(Received::Packet(_) | Received::TooLarge(_)) = peer.receive(PACKET_BYTES_MAX).await {}
+            one(&answers[0], json, "the relay has ended".to_owned())
+        }
+    }
+}
+
+fn socket_path(matches: &ArgMatches) -> PathBuf {
+    match (matches.get_one::<PathBuf>("socket"), std::env::var_os("X0_RELAY_SOCKET")) {
+        (Some(path), _) => path.clone(),
+        (None, Some(path)) => path.into(),
+        (None, None) => config::default_socket(),
+    }
+}
+
+async fn answer(peer: &Seqpacket) -> std::io::Result<Value> {
+    match peer.receive(PACKET_BYTES_MAX).await? {
+        Received::Packet(packet) => Ok(serde_json::from_slice(&packet)?),
+        Received::End => Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "it ended the connection")),
+        Received::TooLarge(_) => Err(std::io::ErrorKind::InvalidData.into()),
+    }
+}
+
+fn one(answer: &Value, json: bool, text: String) -> Done {
+    show::lines([if json { answer.to_string() } else { text }])
+}
+
+fn stats(stats: &Value, json: bool) -> Done {
+    if json {
+        return show::lines([stats.to_string()]);
+    }
+    let number = |name: &str| stats[name].as_u64().unwrap_or(0);
+    let rows = [
+        ("version", stats["version"].as_str().unwrap_or_default().to_owned()),
+        ("process", number("pid").to_string()),
+        ("phase", stats["phase"].as_str().unwrap_or_default().to_owned()),
+        ("up", show::span(number("uptime_seconds"))),
+        ("mailboxes", number("mailboxes").to_string()),
+        ("messages waiting", number("messages_waiting").to_string()),
+        ("memory for them", bytesize::ByteSize(number("bytes_waiting")).to_string()),
+        ("receivers waiting", number("receivers_waiting").to_string()),
+        ("HTTP connections", number("http_connections").to_string()),
+        ("control connections", number("control_connections").to_string()),
+        ("messages accepted", number("messages_accepted").to_string()),
+        ("messages delivered", number("messages_settled").to_string()),
+        ("messages put back", number("messages_returned").to_string()),
+    ];
+    show::lines(rows.into_iter().map(|(name, value)| format!("{name:<20} {}", show::tame(&value))))
+}
+
+fn sessions(answers: &[Value], json: bool) -> Done {
+    let all: Vec<&Value> = answers.iter().filter_map(|answer| answer["sessions"].as_array()).flatten().collect();
+    if json {
+        return show::lines([serde_json::json!({ "sessions": all }).to_string()]);
+    }
+    let now = Clock::start().now().0;
+    let ago = |time: &Value| time.as_u64().map_or("-".to_owned(), |ms| show::span(now.saturating_sub(ms) / 1_000));
+    let row = |info: &&Value| {
+        vec![
+            show::tame(info["session"].as_str().unwrap_or_default()),
+            info["messages"].to_string(),
+            bytesize::ByteSize(info["bytes"].as_u64().unwrap_or(0)).to_string(),
+            ago(&info["oldest_ms"]),
+            info["receivers"].to_string(),
+            ago(&info["last_seen_ms"]),
+        ]
+    };
+    let rows: Vec<Vec<String>> = all.iter().map(row).collect();
+    show::lines(show::table(&["SESSION", "MESSAGES", "BYTES", "OLDEST", "RECEIVERS", "SEEN"], &rows))
+}

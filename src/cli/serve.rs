@@ -1,0 +1,122 @@
+//! `x0-relay serve` and `x0-relay gateway`: settings, runtime, banner, signals.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use clap::ArgMatches;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Done, Failure, OTHER_VARIABLES, logs};
+use crate::{
+    config::{self, Fault, Process},
+    inherit::{self, Inherited},
+    server::{self, Server, StartError},
+};
+
+/// Runs the relay.
+pub fn serve(matches: &ArgMatches) -> Done {
+    let inherited = inherit::take().map_err(Failure::usage)?;
+    let config = config::serve(matches, std::env::vars_os(), OTHER_VARIABLES).map_err(|faults| all(&faults))?;
+    let process = config.process.clone();
+    run(&process, || server::serve(config, inherited), relay_banner)
+}
+
+/// Runs the HTTP front alone.
+pub fn gateway(matches: &ArgMatches) -> Done {
+    let inherited: Inherited = inherit::take().map_err(Failure::usage)?;
+    let config = config::gateway(matches, std::env::vars_os(), OTHER_VARIABLES).map_err(|faults| all(&faults))?;
+    let process = config.process.clone();
+    run(&process, || server::gateway(config, inherited), gateway_banner)
+}
+
+fn all(faults: &[Fault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    Failure::usage(format!("the configuration is wrong:\n{}", lines.join("\n")))
+}
+
+fn run(
+    process: &Process,
+    start: impl FnOnce() -> Result<Server, StartError>,
+    banner: impl FnOnce(&Server) -> String,
+) -> Done {
+    logs::start(process);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if process.threads > 0 {
+        builder.worker_threads(process.threads);
+    }
+    let runtime = builder.enable_all().build().map_err(Failure::failed)?;
+    let done = runtime.block_on(async {
+        let server = start().map_err(|error| match error {
+            StartError::Refused(why) => Failure::usage(why),
+            StartError::System(error) => Failure::failed(error),
+        })?;
+        say(&banner(&server));
+        until_told_to_end(server).await
+    });
+    // Connections that hold nothing open end with the process.
+    runtime.shutdown_timeout(Duration::ZERO);
+    done
+}
+
+/// Serves until a signal or an operator ends it; a second signal ends it at once.
+async fn until_told_to_end(server: Server) -> Done {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    notify(&[NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        () = server.life.asked_to_end() => tracing::info!("an operator asked: draining"),
+    }
+    notify(&[NotifyState::Stopping]);
+    tokio::select! {
+        () = server.drain() => Ok(()),
+        _ = terminate.recv() => Err(Failure { code: 143, text: "second SIGTERM: ended at once".to_owned() }),
+        _ = interrupt.recv() => Err(Failure { code: 130, text: "second SIGINT: ended at once".to_owned() }),
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    // A relay whose standard output is closed serves all the same.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn relay_banner(server: &Server) -> String {
+    let mut lines = banner_head("serving", server);
+    if let Some(path) = &server.socket {
+        lines.push(format!("  control socket {}", path.display()));
+    }
+    lines.push("  messages       in memory: they end with this process".to_owned());
+    lines.push("  access         open: whoever reaches it may send and receive".to_owned());
+    if let Some(address) = server.addresses.first() {
+        let url = if address.port() == 8080 { String::new() } else { format!(" --url http://{address}") };
+        lines.push(format!("  try            x0-relay watch tab-b{url}"));
+        lines.push(format!("                 x0-relay send tab-b '{{\"hello\":\"world\"}}'{url}"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn gateway_banner(server: &Server) -> String {
+    let mut lines = banner_head("gateway on", server);
+    if let Some(path) = &server.socket {
+        lines.push(format!("  server at      {}", path.display()));
+    }
+    lines.push("  access         open: whoever reaches it may send and receive".to_owned());
+    lines.join("\n") + "\n"
+}
+
+fn banner_head(what: &str, server: &Server) -> Vec<String> {
+    let mut lines = vec![format!("x0-relay {}", env!("CARGO_PKG_VERSION"))];
+    lines.extend(server.addresses.iter().map(|address| format!("  {what:<14} http://{address}")));
+    lines
+}

@@ -1,0 +1,62 @@
+//! Listening sockets that the process was started with: systemd's protocol, sd_listen_fds(3).
+
+use std::{
+    io,
+    net::TcpListener,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
+
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt},
+};
+
+/// What was inherited.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// For HTTP, in place of `listen`.
+    pub tcp: Vec<TcpListener>,
+    /// For the control channel, in place of `socket`.
+    pub control: Option<OwnedFd>,
+}
+
+/// Takes over what `LISTEN_FDS` and `LISTEN_PID` promise. To be called once, before anything else opens a descriptor.
+///
+/// # Errors
+/// A descriptor that is neither a TCP socket nor an `AF_UNIX` one of type `SOCK_SEQPACKET`.
+pub fn take() -> io::Result<Inherited> {
+    let mut inherited = Inherited::default();
+    for number in sd_notify::listen_fds()? {
+        // SAFETY: the parent opened this descriptor for us, by the protocol; this is called once, so nobody owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(number) };
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        let unfit = |what: &str| {
+            let message = format!(
+                "inherited descriptor {number} {what}; pass a TCP socket, or an AF_UNIX one of type SOCK_SEQPACKET"
+            );
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        };
+        let address: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(|_| unfit("is no socket"))?;
+        let kind = getsockopt(&fd, sockopt::SockType)?;
+        match (address.family(), kind) {
+            (Some(AddressFamily::Inet | AddressFamily::Inet6), SockType::Stream) => {
+                let listener = TcpListener::from(fd);
+                listener.set_nonblocking(true)?;
+                inherited.tcp.push(listener);
+            }
+            (Some(AddressFamily::Unix), SockType::SeqPacket) if inherited.control.is_none() => {
+                nonblocking(&fd)?;
+                inherited.control = Some(fd);
+            }
+            (Some(AddressFamily::Unix), SockType::SeqPacket) => return Err(unfit("is a second control socket")),
+            _ => return Err(unfit("is a socket of another kind")),
+        }
+    }
+    Ok(inherited)
+}
+
+fn nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    let flags = nix::fcntl::OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok(())
+}
