@@ -1,0 +1,23 @@
+# What people and CI ask for by name. `make help` lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help test prove fuzz image run
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+test: ## every test; installs what it needs (Debian packages, npm packages)
+	@bash tests/ops/test.sh
+
+prove: ## the long tests that the documents' claims stand on, in release
+	@cargo test --locked --release -- --list prove_ | grep -q ': test$$' || { echo 'no test is named prove_…' >&2; exit 1; }
+	X0_RELAY_PROVE=1 cargo test --locked --release -- --nocapture prove_
+
+fuzz: ## every fuzz target for FUZZ_SECONDS seconds (default 60)
+	@bash tests/ops/fuzz.sh
+
+image: ## the docker image, with docker or buildah, nothing pulled
+	docker/build.sh
+
+run: ## the relay on 127.0.0.1:8080
+	cargo run --locked --release

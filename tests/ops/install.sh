@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks, from Debian's packages. Elsewhere it only says what is missing;
+# the tests that need it then skip, and say so.
+set -euo pipefail
+
+packages=()
+need() { # COMMAND PACKAGE...
+  command -v "$1" >/dev/null || packages+=("${@:2}")
+}
+need chromium chromium
+need buildah buildah
+need python3 python3
+need shellcheck shellcheck
+need curl curl
+need node nodejs npm
+docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
+
+((${#packages[@]})) || { echo 'nothing is missing'; exit 0; }
+echo "missing: ${packages[*]}"
+command -v apt-get >/dev/null || { echo 'this is no Debian: install them by hand'; exit 0; }
+
+as_root=()
+if ((EUID != 0)); then
+  command -v sudo >/dev/null || { echo 'neither root nor sudo: install them by hand'; exit 0; }
+  as_root=(sudo)
+fi
+export DEBIAN_FRONTEND=noninteractive
+if "${as_root[@]}" apt-get update -qq &&
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null; then
+  exit 0
+fi
+echo "could not install: ${packages[*]}" >&2
+# On a person's machine the tests go on and skip what they must; a CI that silently tests less is worth nothing.
+[[ ${CI:-} != true ]]
