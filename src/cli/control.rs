@@ -1,6 +1,6 @@
 //! The operator's words: `stats`, `sessions`, `purge`, `drain`, over the control socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde_json::Value;
@@ -23,21 +23,8 @@ pub async fn run(word: &str, matches: &ArgMatches) -> Done {
         _ => return Err(Failure::usage(format!("unknown command {word}"))),
     };
     let path = socket_path(matches);
-    let away = |error: std::io::Error| {
-        Failure::unreachable(format!("no relay at {}: {error}; name its control socket with --socket", path.display()))
-    };
-    let peer = Seqpacket::connect(&path).map_err(away)?;
-    peer.send(control::word(&said).as_bytes()).await.map_err(away)?;
-    let mut answers = Vec::new();
-    loop {
-        let answer = answer(&peer).await.map_err(away)?;
-        send::accepted(answer.to_string().as_bytes())?;
-        let more = answer.get("more") == Some(&Value::Bool(true));
-        answers.push(answer);
-        if !more {
-            break;
-        }
-    }
+    let peer = connect(&path)?;
+    let answers = exchange(&peer, &path, &said).await?;
     let json = matches.get_flag("json");
     match said {
         Word::Sessions(_) => sessions(&answers, json),
@@ -53,8 +40,41 @@ pub async fn run(word: &str, matches: &ArgMatches) -> Done {
     }
 }
 
-fn socket_path(matches: &ArgMatches) -> PathBuf {
-    match (matches.get_one::<PathBuf>("socket"), std::env::var_os("X0_RELAY_SOCKET")) {
+/// Says a word to the relay at `path`. Returns its answers, at least one.
+///
+/// # Errors
+/// Nobody is there, or it refuses.
+pub async fn ask(path: &Path, word: &Word) -> Result<Vec<Value>, Failure> {
+    exchange(&connect(path)?, path, word).await
+}
+
+fn connect(path: &Path) -> Result<Seqpacket, Failure> {
+    Seqpacket::connect(path).map_err(|error| away(path, &error))
+}
+
+fn away(path: &Path, error: &std::io::Error) -> Failure {
+    let path = path.display();
+    Failure::unreachable(format!("no relay at {path}: {error}; name its control socket with --socket"))
+}
+
+async fn exchange(peer: &Seqpacket, path: &Path, word: &Word) -> Result<Vec<Value>, Failure> {
+    peer.send(control::word(word).as_bytes()).await.map_err(|error| away(path, &error))?;
+    let mut answers = Vec::new();
+    loop {
+        let answer = answer(peer).await.map_err(|error| away(path, &error))?;
+        send::accepted(answer.to_string().as_bytes())?;
+        let more = answer.get("more") == Some(&Value::Bool(true));
+        answers.push(answer);
+        if !more {
+            return Ok(answers);
+        }
+    }
+}
+
+/// The control socket that is meant: `--socket`, `X0_RELAY_SOCKET`, or the default.
+pub fn socket_path(matches: &ArgMatches) -> PathBuf {
+    let given = matches.try_get_one::<PathBuf>("socket").ok().flatten();
+    match (given, std::env::var_os("X0_RELAY_SOCKET")) {
         (Some(path), _) => path.clone(),
         (None, Some(path)) => path.into(),
         (None, None) => config::default_socket(),

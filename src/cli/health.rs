@@ -3,23 +3,33 @@
 use clap::ArgMatches;
 use hyper::{Method, StatusCode};
 
-use super::{Done, Failure, http::Relay, show};
+use super::{Done, Failure, control, http::Relay, show};
+use crate::{lifecycle::Phase, wire::control::Word};
 
-/// Asks `/readyz` of the relay that `--url` names, or else the one that `X0_RELAY_LISTEN` starts here.
+/// Asks `/readyz` of the relay that `--url` names, or else the one that `X0_RELAY_LISTEN` starts here; one that serves
+/// no HTTP is asked over its control socket.
 pub async fn run(matches: &ArgMatches) -> Done {
-    let mut relay = match (matches.get_one::<String>("url"), std::env::var("X0_RELAY_LISTEN")) {
-        (None, Ok(listen)) => Relay::at(&format!("http://{}", local(&listen)))?,
-        _ => Relay::named(matches)?,
+    let listen = std::env::var("X0_RELAY_LISTEN").ok().filter(|_| !matches.contains_id("url"));
+    let mut relay = match listen.as_deref().map(str::trim) {
+        Some("none") => return over_socket(matches).await,
+        Some(listen) => Relay::at(&format!("http://{}", local(listen)))?,
+        None => Relay::named(matches)?,
     };
-    // Docker knows 0 and 1.
-    let (status, body) =
-        relay.ask(Method::GET, "/readyz", String::new()).await.map_err(|failure| Failure { code: 1, ..failure })?;
-    let said = show::tame(&String::from_utf8_lossy(&body));
-    if status == StatusCode::OK {
-        show::line("ready")?;
-        Ok(())
+    let (status, body) = relay.ask(Method::GET, "/readyz", String::new()).await?;
+    verdict(status == StatusCode::OK, &String::from_utf8_lossy(&body))
+}
+
+async fn over_socket(matches: &ArgMatches) -> Done {
+    let stats = control::ask(&control::socket_path(matches), &Word::Stats).await?;
+    let phase = stats.first().and_then(|stats| stats["phase"].as_str()).unwrap_or_default();
+    verdict(phase == Phase::Ready.name(), phase)
+}
+
+fn verdict(ready: bool, said: &str) -> Done {
+    if ready {
+        show::lines(["ready".to_owned()])
     } else {
-        Err(Failure::failed(format!("not ready: {said}")))
+        Err(Failure::failed(format!("not ready: {}", show::tame(said))))
     }
 }
 
