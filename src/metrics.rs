@@ -43,6 +43,24 @@ pub struct RequestLabel {
     verb: &'static str,
 }
 
+/// One of what a gauge counts, until it is dropped.
+#[derive(Debug)]
+pub struct Counted(Gauge);
+
+impl Counted {
+    /// Counts one more.
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Figures that are read off when somebody asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Levels {

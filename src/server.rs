@@ -16,7 +16,7 @@ use crate::{
     config::{self, Overflow, SocketPlace},
     edge::{
         Doors,
-        control::{self, Control},
+        control::{self, Control, Unfit},
         gateway::Link,
         listen,
         post::Post,
@@ -98,6 +98,7 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
             life: life.clone(),
             metrics: Arc::clone(&metrics),
             message_bytes: config.http.message_bytes,
+            unfit: Unfit::default(),
         };
         tasks.push(life.spawn(control::accept(listener, Arc::new(control))));
     }

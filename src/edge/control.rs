@@ -1,8 +1,16 @@
 //! The control socket's server side: x0's own front, the operator's words, gateways.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use tokio::{sync::Semaphore, time::timeout};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{
     mux,
@@ -17,7 +25,7 @@ use crate::{
     lifecycle::{Lifecycle, Phase},
     mailbox::{Max, Settle},
     message::Seq,
-    metrics::Metrics,
+    metrics::{Counted, Metrics},
     wire::{
         control::{self, Packet, Word},
         json,
@@ -48,29 +56,50 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     /// The largest payload, in bytes.
     pub message_bytes: usize,
+    /// What was said about messages that no answer can hold.
+    pub unfit: Unfit,
+}
+
+/// The newest message of each session of which it was said that x0's own front cannot read it: once is enough.
+#[derive(Debug, Default)]
+pub struct Unfit(Mutex<HashMap<SessionId, Seq>>);
+
+/// Sessions that are remembered in [`Unfit`].
+const UNFIT_MAX: usize = 1024;
+
+impl Unfit {
+    fn is_news(&self, session: &SessionId, seq: Seq) -> bool {
+        let mut said = self.0.lock();
+        if said.len() >= UNFIT_MAX {
+            said.clear();
+        }
+        let newest = said.entry(session.clone()).or_default();
+        let news = seq > *newest;
+        *newest = seq.max(*newest);
+        news
+    }
 }
 
 /// Accepts connections until the process has drained.
 pub async fn accept(listener: Listener, control: Arc<Control>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut silent = Silent::default();
     let accept_all = async {
-        // Ends only if the semaphore is closed, which nobody does.
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            match listener.accept().await {
-                Ok(peer) => {
-                    let guest = Arc::clone(&control);
-                    control.life.spawn_detached(async move {
-                        guest.metrics.control_connections.inc();
-                        serve(peer, &guest).await;
-                        guest.metrics.control_connections.dec();
-                        drop(permit);
-                    });
-                }
+        loop {
+            let peer = match listener.accept().await {
+                Ok(peer) => peer,
                 Err(error) => {
                     tracing::warn!(%error, "accept on the control socket failed, trying again");
                     tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
                 }
-            }
+            };
+            let Ok(permit) = silent.make_room(&permits).await else { return };
+            let (guest, leave) = (Arc::clone(&control), silent.newcomer());
+            control.life.spawn_detached(async move {
+                let _counted = (Counted::new(&guest.metrics.control_connections), permit);
+                serve(peer, leave, &guest).await;
+            });
         }
     };
     tokio::select! {
@@ -79,41 +108,73 @@ pub async fn accept(listener: Listener, control: Arc<Control>) {
     }
 }
 
-async fn serve(peer: Seqpacket, control: &Arc<Control>) {
+/// Peers that have connected and said nothing yet, the oldest first: they make room for others.
+#[derive(Default)]
+struct Silent(VecDeque<Weak<Notify>>);
+
+impl Silent {
+    async fn make_room(&mut self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AcquireError> {
+        if permits.available_permits() == 0
+            && let Some(oldest) = std::iter::from_fn(|| self.0.pop_front()).find_map(|leave| leave.upgrade())
+        {
+            oldest.notify_one();
+        }
+        Arc::clone(permits).acquire_owned().await
+    }
+
+    fn newcomer(&mut self) -> Arc<Notify> {
+        self.0.retain(|leave| leave.strong_count() > 0);
+        let leave = Arc::new(Notify::new());
+        self.0.push_back(Arc::downgrade(&leave));
+        leave
+    }
+}
+
+async fn serve(peer: Seqpacket, leave: Arc<Notify>, control: &Arc<Control>) {
     let who = match peer.peer_uid() {
         Ok(uid) => Who::Local { uid },
         Err(error) => return tracing::warn!(%error, "a peer without credentials"),
     };
     let max = control.message_bytes + PACKET_BESIDE_PAYLOAD_BYTES;
-    while let Ok(Ok(received)) = timeout(IDLE, peer.receive(max)).await {
-        let packet = match received {
-            Received::End => return,
-            Received::TooLarge(bytes) => {
-                let detail = format!("a packet may have {max} bytes, this one had {bytes}");
-                Err(Error::new(Kind::TooLarge, detail))
-            }
-            Received::Packet(bytes) => control::packet(&bytes, control.message_bytes),
-        };
-        let answered = match packet {
-            Ok(Packet::Frames) => {
-                if peer.send(control::WELCOME.as_bytes()).await.is_ok() {
-                    let post = Post::Here(control.hub.clone(), control.gate);
-                    mux::serve(peer, post, control.life.clone(), control.message_bytes).await;
-                }
-                return;
-            }
-            Ok(Packet::X0(request, bytes_max)) => exchange(request, bytes_max, who, &peer, control).await,
-            Ok(Packet::Word(word)) => operate(word, who, &peer, control).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = answered {
-            control.metrics.error(error.kind);
-            tracing::debug!(kind = error.kind.label(), detail = %error.detail, "refused on the control socket");
-            if peer.send(x0::error(&error, true).as_bytes()).await.is_err() {
-                return;
-            }
+    let mut received = tokio::select! {
+        received = timeout(IDLE, peer.receive(max)) => received,
+        () = leave.notified() => return,
+    };
+    // It has spoken: its place is its own.
+    drop(leave);
+    while let Ok(Ok(said)) = received {
+        if !hear(said, max, who, &peer, control).await {
+            return;
         }
+        received = timeout(IDLE, peer.receive(max)).await;
     }
+}
+
+/// Answers what a peer said. Returns whether it may say more.
+async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &Arc<Control>) -> bool {
+    let packet = match said {
+        Received::End => return false,
+        Received::TooLarge(bytes) => {
+            Err(Error::new(Kind::TooLarge, format!("a packet may have {max} bytes, this one had {bytes}")))
+        }
+        Received::Packet(bytes) => control::packet(&bytes, control.message_bytes),
+    };
+    let answered = match packet {
+        Ok(Packet::Frames) => {
+            if peer.send(control::WELCOME.as_bytes()).await.is_ok() {
+                let post = Post::Here(control.hub.clone(), control.gate);
+                mux::serve(peer, post, control.life.clone(), control.message_bytes).await;
+            }
+            return false;
+        }
+        Ok(Packet::X0(request, bytes_max)) => exchange(request, bytes_max, who, peer, control).await,
+        Ok(Packet::Word(word)) => operate(word, who, peer, control).await,
+        Err(error) => Err(error),
+    };
+    let Err(error) = answered else { return true };
+    control.metrics.error(error.kind);
+    tracing::debug!(kind = error.kind.label(), detail = %error.detail, "refused on the control socket");
+    peer.send(x0::error(&error, true).as_bytes()).await.is_ok()
 }
 
 /// Serves x0's own front.
@@ -177,8 +238,10 @@ async fn give(
             x0::write_message(letter, &mut message);
             if message.len() > room {
                 metrics.unfit.inc();
-                tracing::warn!(session = %hold.session(), seq = letter.seq.0, bytes = message.len(), room,
-                    "a message is too large for x0's own front; it waits for another receiver");
+                if control.unfit.is_news(hold.session(), letter.seq) {
+                    tracing::warn!(session = %hold.session(), seq = letter.seq.0, bytes = message.len(), room,
+                        "a message is too large for x0's own front; it waits for another receiver");
+                }
                 continue;
             }
             // The array's bracket is in `array`; what it may hold is `room` beside both brackets.

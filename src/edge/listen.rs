@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Doors, connection};
-use crate::lifecycle::Phase;
+use crate::{lifecycle::Phase, metrics::Counted};
 
 /// How many connections the kernel queues while nobody accepts; it caps this itself.
 const BACKLOG: u32 = 4096;
@@ -60,12 +60,11 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
         // Only costs latency if it fails.
         let _ = tcp.set_nodelay(true);
         let number = doors.metrics.connections_total.inc() + 1;
-        doors.metrics.connections.inc();
+        let counted = (Counted::new(&doors.metrics.connections), permit);
         let guest = Arc::clone(doors);
         doors.life.spawn_detached(async move {
-            connection::serve(tcp, number, Arc::clone(&guest)).await;
-            guest.metrics.connections.dec();
-            drop(permit);
+            let _counted = counted;
+            connection::serve(tcp, number, guest).await;
         });
     }
 }

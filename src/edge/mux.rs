@@ -52,7 +52,7 @@ struct Lane {
 }
 
 /// Serves a gateway until its connection ends.
-pub async fn serve(peer: Seqpacket, post: Post, life: Lifecycle, message_bytes: usize) {
+pub async fn serve(peer: &Seqpacket, post: Post, life: Lifecycle, message_bytes: usize) {
     let (out, mut frames) = mpsc::channel::<Frame>(OUT_FRAMES);
     let lane = Lane { post, life, message_bytes, out, open: Arc::default() };
     let write = async {
@@ -64,7 +64,7 @@ pub async fn serve(peer: Seqpacket, post: Post, life: Lifecycle, message_bytes: 
     };
     tokio::select! {
         () = write => {}
-        result = lane.read(&peer) => {
+        result = lane.read(peer) => {
             if let Err(error) = result {
                 tracing::warn!(%error, "a gateway that speaks no frames");
             }

@@ -7,12 +7,14 @@ use crate::{
     error::Error,
     mailbox::{Letter, Max, Settle},
     message::Seq,
+    metrics::Counted,
 };
 
 /// One waiting receiver. The bell hangs from its making to its drop.
 pub struct Inbox {
     hub: Hub,
     place: Place,
+    _counted: Counted,
 }
 
 /// What a wait ended with.
@@ -44,8 +46,8 @@ pub struct Lease {
 
 impl Inbox {
     pub(super) fn open(hub: Hub, place: Place) -> Self {
-        hub.0.metrics.receivers.inc();
-        Self { hub, place }
+        let counted = Counted::new(&hub.0.metrics.receivers);
+        Self { hub, place, _counted: counted }
     }
 
     /// Waits for mail until `deadline`. May be dropped and called again; nothing is lost by it.
@@ -86,12 +88,6 @@ impl Inbox {
         }
         let lease = Lease { hub: self.hub.clone(), hold: Some(hold), upto: last.seq, messages: letters.len() };
         Ok(Some(Mail { letters, lease }))
-    }
-}
-
-impl Drop for Inbox {
-    fn drop(&mut self) {
-        self.hub.0.metrics.receivers.dec();
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     id::SessionId,
     lifecycle::{Lifecycle, Phase, Task},
     mailbox::Max,
-    metrics::{Levels, Metrics},
+    metrics::{Counted, Levels, Metrics},
     wire::{
         control::{self, FrameKind, PACKET_BYTES_MAX},
         x0::Payload,
@@ -187,8 +187,8 @@ impl Link {
 
     /// A receiver that will ask the server, and ask it again if it goes away and comes back.
     pub fn receive(&self, session: SessionId, mode: Mode) -> Waiting {
-        self.0.metrics.receivers.inc();
-        Waiting { link: self.clone(), session, mode }
+        let counted = Counted::new(&self.0.metrics.receivers);
+        Waiting { link: self.clone(), session, mode, _counted: counted }
     }
 }
 
@@ -201,6 +201,7 @@ pub struct Waiting {
     link: Link,
     session: SessionId,
     mode: Mode,
+    _counted: Counted,
 }
 
 impl Waiting {
@@ -238,11 +239,5 @@ impl Waiting {
                 },
             }
         }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.link.0.metrics.receivers.dec();
     }
 }
