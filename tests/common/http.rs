@@ -1,0 +1,330 @@
+//! An HTTP/1.1 client that sends exactly the bytes it is given and reads one answer at a time, strictly.
+
+use std::{
+    fmt,
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// Longer than anything a test waits for; a test that means less says so.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A request with `Host`, the given headers, and `Content-Length` if there is a body.
+pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: x0-relay.test\r\n").into_bytes();
+    for (name, value) in headers {
+        bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    if !body.is_empty() || method == "POST" {
+        bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Broken {
+    /// The connection ended (in order or not) before the first byte of an answer.
+    Ended,
+    /// It ended within an answer; the bytes that came.
+    Cut(Vec<u8>),
+    /// Nothing whole within the time; the bytes that came.
+    Late(Vec<u8>),
+    /// What came is no HTTP.
+    Nonsense(String),
+}
+
+/// One answer.
+#[derive(Clone)]
+pub struct Response {
+    /// `HTTP/1.1` or `HTTP/1.0`.
+    pub version: String,
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// The statuses of 1xx answers before it.
+    pub interim: Vec<u16>,
+}
+
+impl Response {
+    /// A header's value; `None` if it is not there, a panic if it is there twice.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let first = found.next().map(|(_, value)| value.as_str());
+        assert!(found.next().is_none(), "{name} twice in {self:?}");
+        first
+    }
+
+    /// True if `token` stands in the list that header `name` holds.
+    pub fn lists(&self, name: &str, token: &str) -> bool {
+        self.header(name).is_some_and(|list| list.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
+    }
+
+    pub fn closes(&self) -> bool {
+        self.lists("connection", "close") || (self.version == "HTTP/1.0" && !self.lists("connection", "keep-alive"))
+    }
+
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_else(|_| panic!("not UTF-8: {self:?}"))
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = String::from_utf8_lossy(&self.body);
+        let shown: String = body.chars().take(600).collect();
+        write!(f, "{} {} {:?} {shown:?} ({} bytes)", self.version, self.status, self.headers, self.body.len())
+    }
+}
+
+/// One connection.
+pub struct Conn {
+    pub stream: TcpStream,
+    /// Read and not yet part of an answer.
+    unread: Vec<u8>,
+}
+
+impl Conn {
+    #[track_caller]
+    pub fn open(to: SocketAddr) -> Self {
+        Self::try_open(to).unwrap_or_else(|e| panic!("cannot connect to {to}: {e}"))
+    }
+
+    pub fn try_open(to: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, unread: Vec::new() })
+    }
+
+    /// A second handle on the same connection, for a thread that only sends.
+    pub fn sender(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("a descriptor is free"), unread: Vec::new() }
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("the relay takes what is sent");
+    }
+
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// The answer to what was sent.
+    #[track_caller]
+    pub fn response(&mut self) -> Response {
+        self.try_response(PATIENCE).unwrap_or_else(|broken| panic!("no answer: {broken:?}"))
+    }
+
+    /// Sends a request and reads its answer.
+    #[track_caller]
+    pub fn exchange(&mut self, bytes: impl AsRef<[u8]>) -> Response {
+        self.send(bytes);
+        self.response()
+    }
+
+    /// The answer to a HEAD request, which has no body whatever its headers say.
+    #[track_caller]
+    pub fn response_to_head(&mut self) -> Response {
+        self.read_response(PATIENCE, true).unwrap_or_else(|broken| panic!("no answer: {broken:?}"))
+    }
+
+    /// # Errors
+    /// [`Broken`] says how far it came.
+    pub fn try_response(&mut self, within: Duration) -> Result<Response, Broken> {
+        self.read_response(within, false)
+    }
+
+    fn read_response(&mut self, within: Duration, head_only: bool) -> Result<Response, Broken> {
+        let deadline = Instant::now() + within;
+        let mut interim = Vec::new();
+        loop {
+            let end = loop {
+                if let Some(end) = find(&self.unread, b"\r\n\r\n") {
+                    break end;
+                }
+                self.more(deadline)?;
+            };
+            let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+            let mut response = parse_head(&head)?;
+            if response.status / 100 == 1 {
+                interim.push(response.status);
+                continue;
+            }
+            response.interim = interim;
+            if !head_only && !matches!(response.status, 204 | 304) {
+                response.body = self.read_body(&response, deadline)?;
+            }
+            return Ok(response);
+        }
+    }
+
+    fn read_body(&mut self, response: &Response, deadline: Instant) -> Result<Vec<u8>, Broken> {
+        let nonsense = |what: &str| Broken::Nonsense(format!("{what} in {response:?}"));
+        match (response.header("transfer-encoding"), response.header("content-length")) {
+            (Some(_), Some(_)) => Err(nonsense("two framings")),
+            (Some("chunked"), None) => self.read_chunks(deadline),
+            (Some(_), None) => Err(nonsense("an unknown coding")),
+            (None, Some(length)) => {
+                let length: usize = length.parse().map_err(|_| nonsense("a bad length"))?;
+                while self.unread.len() < length {
+                    self.more(deadline)?;
+                }
+                Ok(self.unread.drain(..length).collect())
+            }
+            (None, None) if response.closes() => loop {
+                match self.more(deadline) {
+                    Ok(()) => {}
+                    Err(Broken::Ended) => return Ok(Vec::new()),
+                    Err(Broken::Cut(body)) => return Ok(body),
+                    Err(other) => return Err(other),
+                }
+            },
+            (None, None) => Err(nonsense("a body without an end")),
+        }
+    }
+
+    fn read_chunks(&mut self, deadline: Instant) -> Result<Vec<u8>, Broken> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line(deadline)?;
+            let size =
+                usize::from_str_radix(&line, 16).map_err(|_| Broken::Nonsense(format!("a chunk of {line:?}")))?;
+            while self.unread.len() < size + 2 {
+                self.more(deadline)?;
+            }
+            body.extend(self.unread.drain(..size));
+            let end: Vec<u8> = self.unread.drain(..2).collect();
+            if end != b"\r\n" {
+                return Err(Broken::Nonsense(format!("a chunk that ends in {end:?}")));
+            }
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    fn line(&mut self, deadline: Instant) -> Result<String, Broken> {
+        loop {
+            if let Some(end) = find(&self.unread, b"\r\n") {
+                let line: Vec<u8> = self.unread.drain(..end + 2).collect();
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            self.more(deadline)?;
+        }
+    }
+
+    /// Reads at least one byte more.
+    fn more(&mut self, deadline: Instant) -> Result<(), Broken> {
+        let mut chunk = [0; 16 * 1024];
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Broken::Late(self.unread.clone()));
+        }
+        self.stream.set_read_timeout(Some(left)).expect("not zero");
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Err(self.ended()),
+            Ok(n) => {
+                self.unread.extend_from_slice(&chunk[..n]);
+                Ok(())
+            }
+            Err(e) => match e.kind() {
+                ErrorKind::Interrupted => Ok(()),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(Broken::Late(self.unread.clone())),
+                _ => Err(self.ended()),
+            },
+        }
+    }
+
+    fn ended(&mut self) -> Broken {
+        if self.unread.is_empty() { Broken::Ended } else { Broken::Cut(std::mem::take(&mut self.unread)) }
+    }
+
+    /// Reads at most `max` bytes of whatever comes next, as they are.
+    pub fn read_some(&mut self, max: usize, within: Duration) -> Result<Vec<u8>, Broken> {
+        if self.unread.is_empty() {
+            self.more(Instant::now() + within)?;
+        }
+        let n = max.min(self.unread.len());
+        Ok(self.unread.drain(..n).collect())
+    }
+
+    /// Takes at most `max` bytes from the kernel and leaves the rest there unread, which is what a later cut is about.
+    /// They stay with the connection; the number says how many came.
+    pub fn take(&mut self, max: usize, within: Duration) -> Result<usize, Broken> {
+        let mut bytes = vec![0; max];
+        self.stream.set_read_timeout(Some(within)).expect("not zero");
+        match self.stream.read(&mut bytes) {
+            Ok(0) => Err(self.ended()),
+            Ok(n) => {
+                self.unread.extend_from_slice(&bytes[..n]);
+                Ok(n)
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                Err(Broken::Late(Vec::new()))
+            }
+            Err(_) => Err(self.ended()),
+        }
+    }
+
+    /// What has been read and belongs to no answer yet.
+    pub fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// Fails if a single byte comes, or the end, within this time.
+    #[track_caller]
+    pub fn assert_silent(&mut self, during: Duration) {
+        match self.read_some(usize::MAX, during) {
+            Err(Broken::Late(bytes)) if bytes.is_empty() => {}
+            other => panic!("it was to be silent: {other:?}"),
+        }
+    }
+
+    /// Fails unless the connection ends within this time without another byte; says how long it took.
+    #[track_caller]
+    pub fn assert_ends(&mut self, within: Duration) -> Duration {
+        let start = Instant::now();
+        match self.read_some(usize::MAX, within) {
+            Err(Broken::Ended) => start.elapsed(),
+            Ok(bytes) => panic!("it was to end, and said {:?}", String::from_utf8_lossy(&bytes)),
+            other => panic!("it was to end: {other:?}"),
+        }
+    }
+
+    /// Sends FIN, and can still read.
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("open");
+    }
+
+    /// Ends the connection by RST.
+    pub fn reset(self) {
+        let now = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.stream, sockopt::Linger, &now).expect("a TCP socket");
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
+
+fn parse_head(head: &[u8]) -> Result<Response, Broken> {
+    let nonsense = || Broken::Nonsense(String::from_utf8_lossy(head).into_owned());
+    let text = std::str::from_utf8(head).map_err(|_| nonsense())?;
+    let mut lines = text.trim_end_matches("\r\n").split("\r\n");
+    let mut first = lines.next().ok_or_else(nonsense)?.splitn(3, ' ');
+    let version = first.next().filter(|v| matches!(*v, "HTTP/1.1" | "HTTP/1.0")).ok_or_else(nonsense)?;
+    let status = first.next().and_then(|s| s.parse().ok()).ok_or_else(nonsense)?;
+    let headers = lines
+        .map(|line| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned())).ok_or_else(nonsense))
+        .collect::<Result<_, _>>()?;
+    Ok(Response { version: version.to_owned(), status, headers, body: Vec::new(), interim: Vec::new() })
+}

@@ -1,0 +1,273 @@
+//! Peers that are slow, stop reading, or leave halfway.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::{
+    case::{Fate, Stage, assert_usable},
+    common::{
+        Broken, Conn, PROMPT, Relay, assert_held, eventually, timed,
+        x0::{Answer, assert_carried, poll_request, set_request},
+    },
+};
+
+/// Where the body begins.
+fn body_at(bytes: &[u8]) -> usize {
+    bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4
+}
+
+/// Sends a byte every 20 ms until all are sent or nobody takes them; says how long.
+fn trickle(conn: &mut Conn, bytes: &[u8]) -> Duration {
+    let start = Instant::now();
+    for byte in bytes {
+        if conn.try_send([*byte]).is_err()
+            || !matches!(conn.read_some(0, Duration::from_millis(20)), Err(Broken::Late(_)))
+        {
+            break;
+        }
+    }
+    start.elapsed()
+}
+
+#[test]
+fn a_slow_request_within_its_deadlines_is_served() {
+    let mut stage = Stage::new(&[]);
+    stage.case("byte by byte", |conn, _| {
+        let set = set_request("a", "b", "{}");
+        let took = trickle(conn, &set);
+        println!("{} bytes in {took:?}", set.len());
+        assert_eq!(conn.response().x0(), Answer::Accepted);
+        assert_usable(conn, "a slow SET");
+    });
+}
+
+#[test]
+fn a_head_beyond_its_deadline_is_408_or_closed() {
+    let mut stage = Stage::new(&["--header-timeout", "1s"]);
+    let set = set_request("a", "b", "{}");
+    let head = &set[..body_at(&set) - 3];
+    stage.case("a head that stops", |conn, _| {
+        let (fate, took) = timed(|| Fate::of(conn, head));
+        assert_held("a head that stops", took, Duration::from_secs(1));
+        if let Fate::Answered(answer) = fate {
+            assert_eq!(answer.status, 408, "{answer:?}");
+        }
+    });
+    stage.case("a head that trickles", |conn, _| {
+        let (fate, took) = timed(|| {
+            trickle(conn, &head.repeat(3));
+            Fate::of(conn, b"")
+        });
+        assert_held("a head that trickles", took, Duration::from_secs(1));
+        if let Fate::Answered(answer) = fate {
+            assert_eq!(answer.status, 408, "{answer:?}");
+        }
+    });
+    stage.case("a second head that stops", |conn, _| {
+        assert_eq!(conn.exchange(set_request("a", "c", "{}")).x0(), Answer::Accepted);
+        let (fate, took) = timed(|| Fate::of(conn, head));
+        assert_held("a second head that stops", took, Duration::from_secs(1));
+        if let Fate::Answered(answer) = fate {
+            assert_eq!(answer.status, 408, "{answer:?}");
+        }
+    });
+    stage.case("a head that stops behind a poll", |conn, relay| {
+        relay.park_on(conn, "b");
+        conn.send(head);
+        relay.set("a", "b", "{}");
+        assert_eq!(conn.response().mail().len(), 1);
+        let (fate, took) = timed(|| Fate::of(conn, b""));
+        assert!(took < Duration::from_secs(1) + PROMPT, "{took:?}");
+        if let Fate::Answered(answer) = fate {
+            assert_eq!(answer.status, 408, "{answer:?}");
+        }
+    });
+    stage.relay.assert_empty("b");
+}
+
+#[test]
+fn a_connection_that_says_nothing_at_all_is_closed() {
+    let mut stage = Stage::new(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
+    stage.case("silence", |conn, _| {
+        let took = conn.assert_ends(Duration::from_secs(4));
+        println!("closed after {took:?}");
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_a_waiting_poll_is_not_idle() {
+    let mut stage = Stage::new(&["--idle-timeout", "1s", "--wait", "3s"]);
+    stage.case("idle after a SET", |conn, _| {
+        assert_eq!(conn.exchange(set_request("a", "c", "{}")).x0(), Answer::Accepted);
+        let took = conn.assert_ends(Duration::from_secs(4));
+        assert_held("an idle connection", took, Duration::from_secs(1));
+    });
+    stage.case("a poll that waits", |conn, _| {
+        let (answer, took) = timed(|| conn.exchange(poll_request("b")));
+        assert_eq!(answer.x0(), Answer::Nothing);
+        assert_held("a poll that waits longer than an idle connection may", took, Duration::from_secs(3));
+    });
+}
+
+#[test]
+fn a_body_beyond_its_deadline_is_an_error_that_can_be_read() {
+    let mut stage = Stage::new(&["--body-timeout", "1s"]);
+    let set = set_request("a", "b", &format!(r#"{{"s":"{}"}}"#, "x".repeat(400)));
+    let at = body_at(&set);
+    stage.case("a body that stops", |conn, _| {
+        let (answer, took) = timed(|| conn.exchange(&set[..set.len() - 1]));
+        answer.error("TooSlow");
+        assert_held("a body that stops", took, Duration::from_secs(1));
+        assert!(answer.closes(), "the rest may come or not: {answer:?}");
+        conn.assert_ends(PROMPT);
+    });
+    stage.case("a body that trickles", |conn, _| {
+        conn.send(&set[..at]);
+        let (answer, took) = timed(|| {
+            trickle(conn, &set[at..]);
+            conn.response()
+        });
+        answer.error("TooSlow");
+        assert_held("a body that trickles", took, Duration::from_secs(1));
+    });
+    stage.relay.assert_empty("b");
+}
+
+#[test]
+fn half_closed_after_a_set_is_answered() {
+    let mut stage = Stage::new(&[]);
+    stage.case("a SET and FIN", |conn, _| {
+        conn.send(set_request("a", "b", "{}"));
+        conn.half_close();
+        assert_eq!(conn.response().x0(), Answer::Accepted);
+        conn.assert_ends(PROMPT);
+    });
+    assert_eq!(stage.relay.poll("b").len(), 1);
+}
+
+#[test]
+fn half_closed_after_a_poll_loses_nothing() {
+    let mut stage = Stage::new(&[]);
+    for parked in [true, false] {
+        stage.case(&format!("a poll and FIN, parked before: {parked}"), |conn, relay| {
+            if parked {
+                relay.park_on(conn, "b");
+            } else {
+                conn.send(poll_request("b"));
+            }
+            conn.half_close();
+            relay.set("a", "b", r#"{"kept":1}"#);
+            let answered = match conn.try_response(Duration::from_secs(5)) {
+                Ok(response) => response.x0(),
+                Err(Broken::Ended) => Answer::Nothing,
+                Err(other) => panic!("neither an answer nor an end: {other:?}"),
+            };
+            match answered {
+                Answer::Mail(mail) => assert_carried(&mail[0], r#"{"kept":1}"#, "a"),
+                _ => assert_carried(&relay.poll("b")[0], r#"{"kept":1}"#, "a"),
+            }
+        });
+    }
+}
+
+#[test]
+fn half_closed_within_a_request_queues_nothing() {
+    let mut stage = Stage::new(&["--header-timeout", "1s", "--body-timeout", "1s"]);
+    let set = set_request("a", "b", "{}");
+    let at = body_at(&set);
+    for cut in [1, 20, at - 1, at, at + 1, set.len() - 1] {
+        let name = format!("FIN after {cut} of {} bytes", set.len());
+        stage.case(&name, |conn, _| {
+            conn.send(&set[..cut]);
+            conn.half_close();
+            Fate::of(conn, b"").assert_refused(&name);
+        });
+    }
+    stage.relay.assert_empty("b");
+}
+
+#[test]
+fn resets_at_every_place_harm_nobody() {
+    let mut stage = Stage::new(&[]);
+    let set = set_request("a", "b", "{}");
+    let poll = poll_request("c");
+    for cut in [0, 1, body_at(&set), set.len() - 1] {
+        stage.case(&format!("RST after {cut} bytes of a SET"), |_, relay| {
+            let mut conn = Conn::open(relay.addr());
+            conn.send(&set[..cut]);
+            conn.reset();
+        });
+    }
+    stage.relay.assert_empty("b");
+    stage.case("RST of a waiting poll", |_, relay| {
+        let mut conn = Conn::open(relay.addr());
+        relay.park_on(&mut conn, "c");
+        conn.reset();
+        relay.set("a", "c", r#"{"kept":1}"#);
+        let (mail, took) = timed(|| relay.poll("c"));
+        assert_carried(&mail[0], r#"{"kept":1}"#, "a");
+        assert!(took < PROMPT, "{took:?}");
+    });
+    stage.case("RST of a poll that has just been sent", |_, relay| {
+        let mut conn = Conn::open(relay.addr());
+        conn.send(&poll);
+        conn.reset();
+        relay.set("a", "c", r#"{"kept":2}"#);
+        assert_carried(&relay.poll("c")[0], r#"{"kept":2}"#, "a");
+    });
+}
+
+#[test]
+fn polls_of_those_who_left_are_forgotten() {
+    let relay = Relay::start(&["--wait", "60s"]);
+    let mut left: Vec<Conn> = (0..20).map(|_| Conn::open(relay.addr())).collect();
+    for (n, conn) in left.iter_mut().enumerate() {
+        relay.park_on(conn, &format!("s{n}"));
+    }
+    for (n, conn) in left.into_iter().enumerate() {
+        if n % 2 == 0 { conn.reset() } else { drop(conn) }
+    }
+    eventually("nobody is parked any more", PROMPT, || (relay.parked() == 0).then_some(()));
+}
+
+#[test]
+fn one_who_does_not_read_is_cut_and_his_mail_is_kept() {
+    let mut stage = Stage::new(&[
+        "--write-timeout",
+        "1s",
+        "--answer-messages",
+        "1000",
+        "--answer-bytes",
+        "32MiB",
+        "--mailbox-bytes",
+        "64MiB",
+    ]);
+    let payload = |n: usize| format!(r#"{{"n":{n},"s":"{}"}}"#, "x".repeat(60_000));
+    const COUNT: usize = 300;
+    let mut sending = Conn::open(stage.relay.addr());
+    for n in 0..COUNT {
+        assert_eq!(sending.exchange(set_request("a", "b", &payload(n))).x0(), Answer::Accepted);
+    }
+    stage.case("a poll whose answer is not read", |conn, relay| {
+        setsockopt(&conn.stream, sockopt::RcvBuf, &4096).expect("a TCP socket");
+        conn.send(poll_request("b"));
+        // More than the write's deadline; nobody else notices.
+        sleep(Duration::from_millis(200));
+        let mut other = Conn::open(relay.addr());
+        let mut got = Vec::new();
+        let (_, took) = timed(|| {
+            while got.len() < COUNT {
+                got.extend(other.exchange(poll_request("b")).mail());
+            }
+        });
+        println!("his mail came to another receiver after {took:?}");
+        assert!(took < Duration::from_secs(1) + 4 * PROMPT, "{took:?}");
+        for (n, message) in got.iter().enumerate() {
+            assert_carried(message, &payload(n), "a");
+        }
+    });
+}
