@@ -1,23 +1,24 @@
 //! When x0's client has an answer: the rules that decide, by events, whether mail is settled or put back.
 //!
 //! 1. A request read after the answer was written whole, and acknowledged: it has it.
-//! 2. The connection ends in order with everything acknowledged: it has it; reset or unacknowledged: it has not.
-//! 3. Acknowledged and still open [`CALM`] later without a reset: it has it.
-//! 4. Another receiver waits for this mail: acknowledged is enough.
-//! 5. Not acknowledged after [`PATIENCE`]: it has not, and the connection is of no use.
+//! 2. The connection ends in order, and everything is acknowledged: it has it. Reset: it has not.
+//! 3. Acknowledged, and [`CALM`] later still without a reset: it has it.
+//! 4. Not acknowledged after [`PATIENCE`]: it has not, and the connection is of no use.
+//!
+//! That another receiver waits for this mail proves nothing: its request may be older than the answer, and read late.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{post::Lease, socket::Socket};
+use super::socket::{Fate, Socket};
 
 /// How long after its acknowledgement an answer may still turn out to be lost.
 pub const CALM: Duration = Duration::from_millis(100);
 /// How long an acknowledgement may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long, if the connection ends with this answer.
-const PATIENCE_CLOSING: Duration = Duration::from_secs(2);
+pub const PATIENCE_CLOSING: Duration = Duration::from_secs(2);
 /// The first and the longest pause between two looks at what the kernel holds.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_LAST: Duration = Duration::from_millis(100);
@@ -37,49 +38,66 @@ const fn proof(has_it: bool, open: bool) -> Proof {
     Proof { has_it, open }
 }
 
-/// Waits until it is known whether the answer just written whole has arrived. `closing`: the connection ends with it.
-pub async fn prove(socket: &mut Socket, lease: &Lease, closing: bool) -> Proof {
-    // Bytes that were here before the answer prove nothing.
-    let mut read_ahead = !socket.unread.is_empty();
-    let give_up = Instant::now() + if closing { PATIENCE_CLOSING } else { PATIENCE };
-    let mut acknowledged: Option<Instant> = None;
+/// What a look at the socket is owed to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Happened {
+    /// The peer has sent something.
+    Request,
+    /// The peer will send nothing more. It may still read.
+    End,
+    /// Time has passed.
+    Pause,
+}
+
+/// Waits until it is known whether the answer just written whole has arrived. `closing`: the connection ends with it,
+/// and the peer is told so as soon as it has acknowledged the answer.
+pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
+    // Bytes that were here before the answer prove nothing, and neither does an end.
+    let mut listening = socket.unread.is_empty();
+    let mut open = !closing;
+    let mut acknowledged = false;
+    let start = Instant::now();
     let mut pause = PAUSE_FIRST;
-    let mut look_at = Instant::now() + pause;
+    let mut look_at = start + pause;
     loop {
-        tokio::select! {
+        let happened = tokio::select! {
             biased;
-            read = socket.read_more(READ_AHEAD_BYTES), if !read_ahead => match read {
-                Ok(0) => return proof(socket.all_acknowledged(), false),
-                Ok(_) if socket.all_acknowledged() => return proof(true, true),
-                Ok(_) => read_ahead = true,
+            read = socket.read_more(READ_AHEAD_BYTES), if listening => match read {
+                Ok(0) => Happened::End,
+                Ok(_) => Happened::Request,
                 Err(_) => return proof(false, false),
             },
-            () = lease.wanted() => {
-                if socket.all_acknowledged() && !socket.is_reset() {
-                    return proof(true, true);
-                }
-            }
-            () = sleep_until(look_at) => {
-                let now = Instant::now();
-                if socket.is_reset() {
+            () = sleep_until(look_at) => Happened::Pause,
+        };
+        if happened == Happened::End {
+            (listening, open) = (false, false);
+        }
+        // Whatever happened, it is the socket that knows.
+        let fate = socket.fate();
+        match (fate, happened) {
+            (Fate::Reset, _) => return proof(false, false),
+            // What ended us is behind the acknowledgement, which is seen once: our own end is not counted.
+            (_, Happened::Pause) if acknowledged => return proof(true, open),
+            (Fate::Acknowledged, Happened::Pause) => {
+                acknowledged = true;
+                look_at = Instant::now() + CALM;
+                if closing && socket.end().await.is_err() {
                     return proof(false, false);
                 }
-                if acknowledged.is_some() {
-                    return proof(true, true);
-                }
-                if socket.all_acknowledged() {
-                    if closing {
-                        return proof(true, false);
-                    }
-                    acknowledged = Some(now);
-                    look_at = now + CALM;
-                } else if now >= give_up {
-                    return proof(false, false);
-                } else {
-                    pause = (pause * 2).min(PAUSE_LAST);
-                    look_at = (now + pause).min(give_up);
-                }
             }
+            (Fate::Acknowledged, _) => return proof(true, open),
+            (Fate::OnItsWay, _) if acknowledged => return proof(true, open),
+            (Fate::OnItsWay, Happened::Pause) => {
+                let give_up = start + if open { PATIENCE } else { PATIENCE_CLOSING };
+                if Instant::now() >= give_up {
+                    return proof(false, false);
+                }
+                pause = (pause * 2).min(PAUSE_LAST);
+                look_at = (Instant::now() + pause).min(give_up);
+            }
+            // It was sent before the answer came.
+            (Fate::OnItsWay, Happened::Request) => listening = false,
+            (Fate::OnItsWay, Happened::End) => {}
         }
     }
 }

@@ -178,23 +178,18 @@ impl Lane {
             Ok(Outcome::Mail(array, lease)) => {
                 self.say(FrameKind::Mail, id, &array).await;
                 if let Some(lease) = lease {
-                    self.settle_or_return(id, lease, decided).await;
+                    settle_or_return(lease, decided).await;
                 }
             }
             Ok(Outcome::Quiet | Outcome::Draining) => self.say(FrameKind::Draining, id, b"").await,
             Err(error) => self.refuse(id, &error).await,
         }
     }
+}
 
-    async fn settle_or_return(&self, id: u64, lease: Lease, mut decided: oneshot::Receiver<bool>) {
-        let arrived = loop {
-            tokio::select! {
-                verdict = &mut decided => break verdict.unwrap_or(false),
-                () = lease.wanted() => self.say(FrameKind::Wanted, id, b"").await,
-            }
-        };
-        if arrived && let Err(error) = lease.settle().await {
-            tracing::warn!(%error, "delivered through a gateway, but not settled: it will come again");
-        }
+async fn settle_or_return(lease: Lease, decided: oneshot::Receiver<bool>) {
+    let arrived = decided.await.unwrap_or(false);
+    if arrived && let Err(error) = lease.settle().await {
+        tracing::warn!(%error, "delivered through a gateway, but not settled: it will come again");
     }
 }

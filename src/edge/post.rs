@@ -169,12 +169,4 @@ impl Lease {
             }
         }
     }
-
-    /// Waits until another receiver of this session is held up by this lease.
-    pub async fn wanted(&self) {
-        match self {
-            Lease::Here(lease) => lease.wanted().await,
-            Lease::There(lease) => lease.wanted().await,
-        }
-    }
 }

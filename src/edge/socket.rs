@@ -32,6 +32,17 @@ pub struct Socket {
     pub turn: Arc<Turn>,
 }
 
+/// What has become of what was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// The peer's kernel has all of it.
+    Acknowledged,
+    /// The peer's kernel has not said so yet.
+    OnItsWay,
+    /// The peer does not want it. Told once: whoever hears this gives the connection up.
+    Reset,
+}
+
 mod ioctl {
     //! `SIOCOUTQ`: how many sent bytes the peer has not acknowledged.
     nix::ioctl_read_bad!(outq, nix::libc::TIOCOUTQ, nix::libc::c_int);
@@ -75,17 +86,26 @@ impl Socket {
         timeout(within, self.tcp.write_all_buf(&mut both)).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
-    /// Whether the peer's kernel has acknowledged every byte that was written. Means nothing after a reset.
-    pub fn all_acknowledged(&self) -> bool {
+    /// What has become of everything written so far.
+    pub fn fate(&self) -> Fate {
         let mut waiting = 0;
         // SAFETY: the descriptor is open while `self.tcp` lives, and TIOCOUTQ writes one c_int, which `waiting` is.
-        let result = unsafe { ioctl::outq(self.tcp.as_raw_fd(), &raw mut waiting) };
-        result.is_ok() && waiting == 0
+        let counted = unsafe { ioctl::outq(self.tcp.as_raw_fd(), &raw mut waiting) }.is_ok();
+        // In this order: a reset sets its error first and empties the queue then. A count after a reset means nothing,
+        // and neither does the end of input, which hides a reset that came behind it.
+        match self.tcp.take_error() {
+            Ok(None) if counted && waiting == 0 => Fate::Acknowledged,
+            Ok(None) if counted => Fate::OnItsWay,
+            _ => Fate::Reset,
+        }
     }
 
-    /// Whether the peer has reset the connection.
-    pub fn is_reset(&self) -> bool {
-        !matches!(self.tcp.take_error(), Ok(None))
+    /// Tells the peer that nothing more will come.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn end(&mut self) -> io::Result<()> {
+        self.tcp.shutdown().await
     }
 
     /// Ends the connection in order: says so, and listens a moment, so that what was answered arrives.

@@ -193,7 +193,7 @@ async fn listen(
 }
 
 async fn settle_or_return(lease: Lease, socket: &mut Socket, close: bool, park: &Park) -> bool {
-    let proof = lease::prove(socket, &lease, close).await;
+    let proof = lease::prove(socket, close).await;
     if proof.has_it {
         if let Err(error) = lease.settle().await {
             tracing::warn!(request = %park.id, session = %park.session, %error, "delivered, but not settled: it will come again");

@@ -35,15 +35,15 @@ struct Bell {
 struct Desk {
     /// The newest is last.
     receivers: Vec<Arc<Bell>>,
-    /// Somebody looks or has mail on its way; rung when somebody else wants the desk.
-    held: Option<Arc<Notify>>,
+    /// Somebody looks or has mail on its way.
+    held: bool,
     /// What a legacy client was last shown, and when.
     shown: Option<(Seq, UnixMs)>,
 }
 
 impl Desk {
     fn is_idle(&self) -> bool {
-        self.receivers.is_empty() && self.held.is_none() && self.shown.is_none()
+        self.receivers.is_empty() && !self.held && self.shown.is_none()
     }
 
     fn ring_newest(&self) {
@@ -52,14 +52,8 @@ impl Desk {
         }
     }
 
-    fn hold(&mut self) -> Option<Arc<Notify>> {
-        if let Some(wanted) = &self.held {
-            wanted.notify_one();
-            return None;
-        }
-        let wanted = Arc::new(Notify::new());
-        self.held = Some(Arc::clone(&wanted));
-        Some(wanted)
+    fn hold(&mut self) -> bool {
+        !std::mem::replace(&mut self.held, true)
     }
 }
 
@@ -119,8 +113,8 @@ impl Desks {
 
     /// Takes the desk for one look, without waiting in line; `None` if somebody holds it.
     pub fn hold_now(self: &Arc<Self>, session: &SessionId) -> Option<Hold> {
-        let wanted = self.change(session, |desk| desk.hold())?;
-        Some(Hold { desks: Arc::clone(self), session: session.clone(), by: 0, wanted, found_nothing: false })
+        let held = self.change(session, Desk::hold);
+        held.then(|| Hold { desks: Arc::clone(self), session: session.clone(), by: 0, found_nothing: false })
     }
 
     /// Notes what a legacy client was shown.
@@ -188,12 +182,16 @@ impl Place {
 
     /// Takes the desk if this is its newest receiver and nobody holds it. If not, the bell will ring when that changes.
     pub fn hold(&self) -> Option<Hold> {
-        let wanted = self.desks.change(&self.session, |desk| {
+        let held = self.desks.change(&self.session, |desk| {
             let newest = desk.receivers.last().is_some_and(|bell| bell.id == self.bell.id);
-            if newest { desk.hold() } else { None }
-        })?;
-        let (desks, session) = (Arc::clone(&self.desks), self.session.clone());
-        Some(Hold { desks, session, by: self.bell.id, wanted, found_nothing: false })
+            newest && desk.hold()
+        });
+        held.then(|| Hold {
+            desks: Arc::clone(&self.desks),
+            session: self.session.clone(),
+            by: self.bell.id,
+            found_nothing: false,
+        })
     }
 }
 
@@ -215,7 +213,6 @@ pub struct Hold {
     desks: Arc<Desks>,
     session: SessionId,
     by: u64,
-    wanted: Arc<Notify>,
     found_nothing: bool,
 }
 
@@ -223,11 +220,6 @@ impl Hold {
     /// Whose mailbox it is.
     pub fn session(&self) -> &SessionId {
         &self.session
-    }
-
-    /// Waits until another receiver wants the desk.
-    pub async fn wanted(&self) {
-        self.wanted.notified().await;
     }
 
     /// Lets go after a look that found nothing: its owner need not be told to look again.
@@ -239,7 +231,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.desks.change(&self.session, |desk| {
-            desk.held = None;
+            desk.held = false;
             let owner_is_newest = desk.receivers.last().is_some_and(|bell| bell.id == self.by);
             if !(self.found_nothing && owner_is_newest) {
                 desk.ring_newest();
@@ -274,7 +266,6 @@ mod tests {
         let hold = first.hold().expect("free");
         let second = desks.hang(id());
         assert!(second.hold().is_none());
-        hold.wanted().await;
         hold.nothing_there();
         second.rung().await;
         assert!(second.hold().is_some());

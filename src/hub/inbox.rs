@@ -112,14 +112,6 @@ impl Lease {
     pub fn release(mut self) {
         self.hold = None;
     }
-
-    /// Waits until another receiver of this session is held up by this lease.
-    pub async fn wanted(&self) {
-        match &self.hold {
-            Some(hold) => hold.wanted().await,
-            None => std::future::pending().await,
-        }
-    }
 }
 
 impl Drop for Lease {

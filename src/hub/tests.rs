@@ -149,19 +149,6 @@ async fn a_settled_lease_lets_the_next_have_what_follows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_learns_that_another_receiver_waits_for_it() {
-    let world = World::new();
-    world.send("1").await;
-    let held = mail(&mut world.inbox(), WAIT).await.expect("there");
-    let mut second = world.inbox();
-    let (got, ()) = tokio::join!(mail(&mut second, WAIT), async {
-        held.lease.wanted().await;
-        drop(held);
-    });
-    assert_eq!(texts(&got.expect("put back")), ["1"]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn draining_answers_whoever_waits() {
     let world = World::new();
     let mut inbox = world.inbox();

@@ -138,16 +138,12 @@ pub enum FrameKind {
     Mail = 35,
     /// The server is about to end.
     Draining = 36,
-    /// Another receiver waits for this request's mail.
-    Wanted = 37,
 }
 
 impl FrameKind {
     fn of(byte: u8) -> Option<Self> {
-        use FrameKind::{
-            Done, Draining, Mail, Receive, Refused, Remove, RemoveShown, Return, Send, Settle, Show, Wanted,
-        };
-        [Send, Receive, Show, Remove, RemoveShown, Settle, Return, Done, Refused, Mail, Draining, Wanted]
+        use FrameKind::{Done, Draining, Mail, Receive, Refused, Remove, RemoveShown, Return, Send, Settle, Show};
+        [Send, Receive, Show, Remove, RemoveShown, Settle, Return, Done, Refused, Mail, Draining]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

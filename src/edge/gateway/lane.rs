@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
     edge::{
@@ -24,8 +24,6 @@ use crate::{
 
 /// Frames that wait for the socket to take them.
 const OUT_FRAMES: usize = 256;
-/// What one request may be told before it listens: an answer, and that its mail is wanted.
-const TOLD: usize = 2;
 
 /// What the server says to one request.
 enum Told {
@@ -33,7 +31,6 @@ enum Told {
     Refused(Error),
     Mail(Vec<u8>),
     Draining,
-    Wanted,
 }
 
 /// What a receiver learns.
@@ -49,7 +46,7 @@ pub enum Said {
 #[derive(Default)]
 struct State {
     /// Requests that the server has not done with.
-    open: HashMap<u64, mpsc::Sender<Told>>,
+    open: HashMap<u64, oneshot::Sender<Told>>,
     /// What became of mail; written before all else.
     verdicts: Vec<(FrameKind, u64)>,
 }
@@ -128,7 +125,6 @@ impl Lane {
                 FrameKind::Refused => Told::Refused(control::read_refusal(&body)),
                 FrameKind::Mail => Told::Mail(body),
                 FrameKind::Draining => Told::Draining,
-                FrameKind::Wanted => Told::Wanted,
                 _ => return,
             };
             self.tell(id, told);
@@ -136,13 +132,11 @@ impl Lane {
     }
 
     fn tell(&self, id: u64, told: Told) {
-        let state = self.state.lock();
         let mail = matches!(told, Told::Mail(_));
-        // Full means that it was told already that its mail is wanted; that is enough.
-        let heard = state.open.get(&id).is_some_and(|open| open.try_send(told).is_ok());
+        let open = self.state.lock().open.remove(&id);
+        let heard = open.is_some_and(|open| open.send(told).is_ok());
         if mail && !heard {
             // The poll ended while its mail was on the way.
-            drop(state);
             self.decide(FrameKind::Return, id);
         }
     }
@@ -171,7 +165,7 @@ impl Lane {
 
     async fn start(self: &Arc<Self>, kind: FrameKind, body: &[u8]) -> Option<Request> {
         let id = self.next_id.fetch_add(1, Relaxed);
-        let (tell, told) = mpsc::channel(TOLD);
+        let (tell, told) = oneshot::channel();
         self.state.lock().open.insert(id, tell);
         let request = Request { lane: Arc::clone(self), id, told, undecided: false };
         if *self.ended.borrow() {
@@ -191,9 +185,9 @@ impl Lane {
         let lost =
             || Error::new(Kind::Refused, "the message server went away before it answered; it may have done it or not");
         let mut request = self.start(kind, body).await.ok_or_else(lost)?;
-        match request.told.recv().await {
-            Some(Told::Done) => Ok(()),
-            Some(Told::Refused(error)) => Err(error),
+        match (&mut request.told).await {
+            Ok(Told::Done) => Ok(()),
+            Ok(Told::Refused(error)) => Err(error),
             _ => Err(lost()),
         }
     }
@@ -204,13 +198,13 @@ impl Lane {
         let kind = if mode == Mode::Show { FrameKind::Show } else { FrameKind::Receive };
         let Some(mut request) = self.start(kind, wish.write().as_bytes()).await else { return Said::Gone };
         request.undecided = true;
-        match request.told.recv().await {
-            Some(Told::Mail(array)) if mode == Mode::Take => Said::Mail(array, Some(Lease(AsyncMutex::new(request)))),
+        match (&mut request.told).await {
+            Ok(Told::Mail(array)) if mode == Mode::Take => Said::Mail(array, Some(Lease(request))),
             answer => {
                 request.undecided = false;
                 match answer {
-                    Some(Told::Mail(array)) => Said::Mail(array, None),
-                    Some(Told::Refused(error)) => Said::Refused(error),
+                    Ok(Told::Mail(array)) => Said::Mail(array, None),
+                    Ok(Told::Refused(error)) => Said::Refused(error),
                     _ => Said::Gone,
                 }
             }
@@ -222,7 +216,7 @@ impl Lane {
 struct Request {
     lane: Arc<Lane>,
     id: u64,
-    told: mpsc::Receiver<Told>,
+    told: oneshot::Receiver<Told>,
     /// The server is to be told that this has ended.
     undecided: bool,
 }
@@ -244,20 +238,11 @@ impl Drop for Request {
 }
 
 /// Mail on its way from the server through this gateway; dropping it puts the mail back.
-pub struct Lease(AsyncMutex<Request>);
+pub struct Lease(Request);
 
 impl Lease {
     /// The receiver has it.
-    pub fn settle(self) {
-        self.0.into_inner().decide(FrameKind::Settle);
-    }
-
-    /// Waits until another receiver of this session is held up by this lease.
-    pub async fn wanted(&self) {
-        match self.0.lock().await.told.recv().await {
-            Some(Told::Wanted) => {}
-            // The server went away, and with it whoever could want this.
-            _ => std::future::pending().await,
-        }
+    pub fn settle(mut self) {
+        self.0.decide(FrameKind::Settle);
     }
 }
