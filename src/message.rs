@@ -58,8 +58,13 @@ pub struct Message {
 pub const MESSAGE_OVERHEAD_BYTES: usize = 192;
 
 impl Message {
+    /// About what it takes in an answer, in bytes.
+    pub fn size(&self) -> usize {
+        self.payload.len() + self.from.len()
+    }
+
     /// The bytes it is charged with against the limits on mailboxes and memory.
     pub fn cost(&self) -> usize {
-        self.payload.len() + self.from.len() + MESSAGE_OVERHEAD_BYTES
+        self.size() + MESSAGE_OVERHEAD_BYTES
     }
 }

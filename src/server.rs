@@ -82,7 +82,12 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
     let life = Lifecycle::start();
     let metrics = Arc::new(Metrics::default());
     let listeners = listeners(&config.http, &mut inherited)?;
-    let (control_listener, socket) = control_listener(&config.socket, inherited.control.take())?;
+    let owned = config::ControlSocket {
+        owner: config.socket.owner.or(config.process.user),
+        group: config.socket.group.or(config.process.group),
+        ..config.socket
+    };
+    let (control_listener, socket) = control_listener(&owned, inherited.control.take())?;
     if listeners.is_empty() && control_listener.is_none() {
         return Err(StartError::Refused("there is neither an address to listen on nor a control socket".to_owned()));
     }

@@ -118,21 +118,28 @@ fn stats(stats: &Value, json: bool) -> Done {
 
 fn sessions(answers: &[Value], json: bool) -> Done {
     let all: Vec<&Value> = answers.iter().filter_map(|answer| answer["sessions"].as_array()).flatten().collect();
+    let total = answers.first().and_then(|answer| answer["total"].as_u64()).map_or(all.len(), |total| total as usize);
     if json {
-        return show::lines([serde_json::json!({ "sessions": all }).to_string()]);
+        return show::lines([
+            serde_json::json!({ "sessions": all, "total": total, "more": total > all.len() }).to_string()
+        ]);
     }
     let now = Clock::start().now().0;
     let ago = |time: &Value| time.as_u64().map_or("-".to_owned(), |ms| show::span(now.saturating_sub(ms) / 1_000));
     let row = |info: &&Value| {
         vec![
             show::tame(info["session"].as_str().unwrap_or_default()),
-            info["messages"].to_string(),
+            info["pending"].to_string(),
             bytesize::ByteSize(info["bytes"].as_u64().unwrap_or(0)).to_string(),
-            ago(&info["oldest_ms"]),
+            ago(&info["oldest"]),
             info["receivers"].to_string(),
-            ago(&info["last_seen_ms"]),
+            ago(&info["last_seen"]),
         ]
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    show::lines(show::table(&["SESSION", "MESSAGES", "BYTES", "OLDEST", "RECEIVERS", "SEEN"], &rows))
+    let mut lines = show::table(&["SESSION", "PENDING", "BYTES", "OLDEST", "RECEIVERS", "SEEN"], &rows);
+    if total > all.len() {
+        lines.push(format!("and {} more: --max N shows them", total - all.len()));
+    }
+    show::lines(lines)
 }

@@ -1,10 +1,16 @@
 //! `x0-relay health`: for `HEALTHCHECK` in an image without a shell.
 
+use std::time::Duration;
+
 use clap::ArgMatches;
 use hyper::{Method, StatusCode};
+use tokio::time::timeout;
 
 use super::{Done, Failure, control, http::Relay, show};
 use crate::{lifecycle::Phase, wire::control::Word};
+
+/// How long a relay that is well may take to say so.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Asks `/readyz` of the relay that `--url` names, or else the one that `X0_RELAY_LISTEN` starts here; one that serves
 /// no HTTP is asked over its control socket.
@@ -15,7 +21,8 @@ pub async fn run(matches: &ArgMatches) -> Done {
         Some(listen) => Relay::at(&format!("http://{}", local(listen)))?,
         None => Relay::named(matches)?,
     };
-    let (status, body) = relay.ask(Method::GET, "/readyz", String::new()).await?;
+    let answer = timeout(ANSWER, relay.ask(Method::GET, "/readyz", String::new())).await;
+    let (status, body) = answer.map_err(|_| Failure::failed(format!("no answer within {ANSWER:?}")))??;
     verdict(status == StatusCode::OK, &String::from_utf8_lossy(&body))
 }
 

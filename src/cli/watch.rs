@@ -46,7 +46,9 @@ impl Printer {
         let messages: Vec<&RawValue> = serde_json::from_str(array)
             .map_err(|error| Failure::failed(format!("this is no relay's answer: {error}")))?;
         for message in messages {
-            let line = if self.json { message.get().to_owned() } else { readable(message.get()) };
+            // A line break can only stand between tokens: no JSON string holds one.
+            let message = message.get().replace(['\n', '\r'], " ");
+            let line = if self.json { message } else { readable(&message) };
             if !show::line(&line)? {
                 return Ok(false);
             }

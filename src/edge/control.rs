@@ -276,7 +276,10 @@ async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> R
     control.metrics.request("control", "operate");
     let answers = match word {
         Word::Stats => vec![stats(control).await?],
-        Word::Sessions(max) => pages(&hub.sessions(&admission, max).await?),
+        Word::Sessions(max) => {
+            let (list, total) = hub.sessions(&admission, max).await?;
+            pages(&list, total)
+        }
         Word::Purge(session) => {
             let purged = hub.purge(&admission, &session).await?;
             tracing::info!(%session, purged, "purged by an operator");
@@ -317,17 +320,18 @@ async fn stats(control: &Control) -> Result<String, Error> {
 }
 
 /// The list in packets of bounded size; all but the last say that more follows.
-fn pages(list: &[SessionInfo]) -> Vec<String> {
+fn pages(list: &[SessionInfo], total: usize) -> Vec<String> {
     let mut pages = vec![String::new()];
     for info in list {
         let line = format!(
-            r#"{{"session":{},"messages":{},"bytes":{},"oldest_ms":{},"last_seen_ms":{},"receivers":{}}}"#,
+            r#"{{"session":{},"pending":{},"bytes":{},"oldest":{},"attached":{},"receivers":{},"last_seen":{}}}"#,
             json::quote(info.mailbox.session.as_str()),
             info.mailbox.messages,
             info.mailbox.bytes,
             info.mailbox.oldest.map_or("null".to_owned(), |time| time.0.to_string()),
+            info.receivers > 0,
+            info.receivers,
             info.mailbox.touched.0,
-            info.receivers
         );
         match pages.last_mut() {
             Some(page) if page.is_empty() => page.push_str(&line),
@@ -339,6 +343,6 @@ fn pages(list: &[SessionInfo]) -> Vec<String> {
         }
     }
     let last = pages.len() - 1;
-    let packet = |(index, page)| format!(r#"{{"sessions":[{page}],"more":{}}}"#, index < last);
+    let packet = |(index, page)| format!(r#"{{"sessions":[{page}],"total":{total},"more":{}}}"#, index < last);
     pages.into_iter().enumerate().map(packet).collect()
 }

@@ -74,9 +74,13 @@ pub fn wants_close(parts: &Parts) -> bool {
 /// Refuses a request whose end two readers could see at two places (RFC 9112 section 6.1).
 ///
 /// # Errors
-/// [`Kind::BadRequest`]: both `Content-Length` and `Transfer-Encoding`.
+/// [`Kind::BadRequest`]: both `Content-Length` and `Transfer-Encoding`, or a coding that is not understood.
 pub fn check_framing(parts: &Parts) -> Result<(), Error> {
     let headers = &parts.headers;
+    let codings = headers.get_all(header::TRANSFER_ENCODING);
+    if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Error::new(Kind::BadRequest, "of transfer codings chunked alone is understood"));
+    }
     if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
         return Err(Error::new(Kind::BadRequest, "both Content-Length and Transfer-Encoding: send one of them"));
     }

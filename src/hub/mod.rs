@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     gate::{self, Admission},
     id::SessionId,
     lifecycle::{Clock, Lifecycle},
@@ -87,8 +87,15 @@ impl Hub {
     /// Accepts a message. It is taken even if the result is not awaited.
     ///
     /// # Errors
-    /// As [`crate::storage::Store::append`]: nothing was kept.
+    /// As [`crate::storage::Store::append`], and [`Kind::Draining`]: nothing was kept.
     pub async fn send(&self, admission: Admission<gate::Send>, draft: Draft) -> Result<Seq, Error> {
+        if self.0.life.is_draining() {
+            // What is in memory alone would end with the process.
+            return Err(Error::new(
+                Kind::Draining,
+                "the relay is about to end and takes no more messages; send it again",
+            ));
+        }
         let accepted = self.clock().now();
         let Draft { from, payload, shape } = draft;
         let message =
@@ -165,21 +172,25 @@ impl Hub {
         self.0
             .metrics
             .text(Levels { mailboxes, messages, bytes, uptime })
-            .map_err(|_| Error::new(crate::error::Kind::Internal, "the figures could not be written down"))
+            .map_err(|_| Error::new(Kind::Internal, "the figures could not be written down"))
     }
 
     /// Up to `max` sessions, those with most messages first; sessions without a mailbox that are waited for, after them.
+    /// And how many there are in all.
     ///
     /// # Errors
     /// As the store's.
-    pub async fn sessions(&self, _: &Admission<gate::Operate>, max: usize) -> Result<Vec<SessionInfo>, Error> {
-        let (_, list) = self.0.store.survey(max).await?;
+    pub async fn sessions(&self, _: &Admission<gate::Operate>, max: usize) -> Result<(Vec<SessionInfo>, usize), Error> {
+        let (_, list) = self.0.store.survey(usize::MAX).await?;
         let known: std::collections::HashSet<SessionId> = list.iter().map(|info| info.session.clone()).collect();
         let now = self.clock().now();
         let waiting = self.0.desks.attached().into_iter().filter(|session| !known.contains(session));
         let bare = waiting.map(|session| MailboxInfo { session, messages: 0, bytes: 0, oldest: None, touched: now });
+        let mut all: Vec<MailboxInfo> = list.into_iter().chain(bare).collect();
+        let total = all.len();
+        all.truncate(max);
         let info = |mailbox: MailboxInfo| SessionInfo { receivers: self.0.desks.receivers(&mailbox.session), mailbox };
-        Ok(list.into_iter().chain(bare).take(max).map(info).collect())
+        Ok((all.into_iter().map(info).collect(), total))
     }
 
     /// Removes everything in a mailbox, for an operator. Returns how many messages that were.

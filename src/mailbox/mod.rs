@@ -23,7 +23,7 @@ pub struct Capacity {
 pub struct Max {
     /// The most messages.
     pub messages: usize,
-    /// The most bytes, as [`Message::cost`] counts them.
+    /// The most bytes, as [`Message::size`] counts them.
     pub bytes: usize,
 }
 
@@ -152,7 +152,7 @@ impl Mailbox {
         let mut bytes = 0;
         let mut batch = Vec::new();
         for letter in self.queue.iter().skip(start).take(max.messages) {
-            bytes += letter.message.cost();
+            bytes += letter.message.size();
             if bytes > max.bytes && !batch.is_empty() {
                 break;
             }

@@ -78,7 +78,7 @@ impl Model {
         let mut sum = 0;
         let mut out = Vec::new();
         for entry in self.list.iter().filter(|e| e.0 > after).take(messages) {
-            sum += entry.1;
+            sum += entry.1 - crate::message::MESSAGE_OVERHEAD_BYTES;
             if sum > bytes && !out.is_empty() {
                 break;
             }

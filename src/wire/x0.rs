@@ -111,14 +111,13 @@ impl Verb {
         }
     }
 
-    /// The verb by path and by `type`; they may not contradict each other.
+    /// The address says what is meant; where it does not, `type` does.
     fn agreed(path: Option<Verb>, said: Option<Verb>) -> Result<Self, Error> {
         match (path, said) {
-            (Some(Verb::Show), Some(Verb::Get)) => Ok(Verb::Show),
-            (Some(Verb::RemoveShown), Some(Verb::Del)) => Ok(Verb::RemoveShown),
-            (Some(path), Some(said)) if path != said => Err(Error::new(
+            // A message must not vanish in a request that is carried out as something else.
+            (Some(path), Some(Verb::Set)) if path != Verb::Set => Err(Error::new(
                 Kind::BadRequest,
-                "type contradicts the address; leave it out, or use /python/MsgHandler.py",
+                "type \"SET\" at an address that is for something else; send it to /set or /python/MsgHandler.py",
             )),
             (Some(verb), _) | (None, Some(verb)) => Ok(verb),
             (None, None) => {

@@ -83,7 +83,9 @@ fn the_address_and_the_type_agree() {
     assert_eq!(body(Path::Handler, json, 9), Ok(Request::Receive(id("s"))));
     assert_eq!(body(Path::Get, json, 9), Ok(Request::Receive(id("s"))));
     assert_eq!(body(Path::LegacyGet, json, 9), Ok(Request::Show(id("s"))));
-    assert_eq!(body(Path::Del, json, 9).expect_err("contradiction").kind, Kind::BadRequest);
+    assert_eq!(body(Path::Del, json, 9), Ok(Request::Remove(id("s"))));
+    let set = br#"{"session_src":"s","session_dst":"d","type":"SET","payload":{}}"#;
+    assert_eq!(body(Path::Get, set, 9).expect_err("a message for nobody").kind, Kind::BadRequest);
     assert_eq!(body(Path::LegacyDel, br#"{"session_src":"s"}"#, 9), Ok(Request::RemoveShown(id("s"))));
     assert_eq!(body(Path::Handler, br#"{"session_src":"s"}"#, 9).expect_err("no type").kind, Kind::BadRequest);
     assert_eq!(
