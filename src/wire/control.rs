@@ -280,7 +280,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_come_back(id: u64, body in proptest::collection::vec(any::<u8>(), 0..200_000)) {
+        fn frames_come_back(id: u64, length in 0..200_000_usize, start: u8) {
+            let body: Vec<u8> = (0..length).map(|n| start.wrapping_add((n % 251) as u8)).collect();
             let mut got = Vec::new();
             let frames = Frame::pieces(FrameKind::Mail, id, &body);
             for (index, frame) in frames.iter().enumerate() {
