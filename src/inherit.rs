@@ -38,6 +38,9 @@ pub fn take() -> io::Result<Inherited> {
         };
         let address: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(|_| unfit("is no socket"))?;
         let kind = getsockopt(&fd, sockopt::SockType)?;
+        if !getsockopt(&fd, sockopt::AcceptConn)? {
+            return Err(unfit("does not listen"));
+        }
         match (address.family(), kind) {
             (Some(AddressFamily::Inet | AddressFamily::Inet6), SockType::Stream) => {
                 let listener = TcpListener::from(fd);

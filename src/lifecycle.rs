@@ -75,7 +75,7 @@ impl Phase {
 pub struct Lifecycle {
     phase: Arc<watch::Sender<Phase>>,
     tasks: TaskTracker,
-    /// Requests being answered; parked ones too.
+    /// What has to end before the process may.
     busy: Arc<watch::Sender<usize>>,
     end: Arc<Notify>,
     /// The time.
@@ -132,13 +132,13 @@ impl Lifecycle {
         self.end.notified().await;
     }
 
-    /// Counts a request as being answered until the guard is dropped.
+    /// Counts something that has to end before the process may, until the guard is dropped.
     pub fn busy(&self) -> Busy {
         self.busy.send_modify(|count| *count += 1);
         Busy(Arc::clone(&self.busy))
     }
 
-    /// Waits until no request is being answered.
+    /// Waits until nothing has to end any more.
     pub async fn idle(&self) {
         let _ = self.busy.subscribe().wait_for(|count| *count == 0).await;
     }
@@ -184,7 +184,7 @@ impl Drop for Task {
     }
 }
 
-/// A request that is being answered.
+/// Something that has to end before the process may.
 #[derive(Debug)]
 pub struct Busy(Arc<watch::Sender<usize>>);
 

@@ -1,6 +1,6 @@
 //! Assembly: settings to sockets, store, hub, gate and doors; and the drain, phase by phase.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
@@ -31,6 +31,8 @@ use crate::{
     storage::{Limits, Local, Null},
 };
 
+/// How long the end may wait for what only tidies up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Descriptors that are kept free for everything that is no HTTP connection.
 const SPARE_DESCRIPTORS: u64 = 64;
 
@@ -70,7 +72,11 @@ pub struct Server {
     pub socket: Option<PathBuf>,
     process: config::Process,
     hub: Option<Hub>,
+    link: Option<Link>,
+    /// Ends when the HTTP listeners are closed.
     still_open: mpsc::Receiver<()>,
+    /// Ends when the control socket is closed.
+    control_open: mpsc::Receiver<()>,
     _tasks: Vec<Task>,
 }
 
@@ -95,7 +101,8 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
 
     let hub = hub(&config.mail, &life, &metrics);
     let gate = Gate::open(geteuid().as_raw());
-    let mut tasks = vec![life.spawn(hub.clone().sweep())];
+    let tasks = vec![life.spawn(hub.clone().sweep())];
+    let (open, control_open) = mpsc::channel(1);
     if let Some(listener) = control_listener {
         let control = Control {
             hub: hub.clone(),
@@ -105,13 +112,23 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
             message_bytes: config.http.message_bytes,
             unfit: Unfit::default(),
         };
-        tasks.push(life.spawn(control::accept(listener, Arc::new(control))));
+        life.spawn_detached(control::accept(listener, Arc::new(control), open));
     }
     let post = Post::Here(hub.clone(), gate);
     let doors = Arc::new(Doors { post, config: config.http, life: life.clone(), metrics });
     let (addresses, still_open) = open_doors(listeners, &doors)?;
     life.enter(Phase::Ready);
-    Ok(Server { life, addresses, socket, process: config.process, hub: Some(hub), still_open, _tasks: tasks })
+    Ok(Server {
+        life,
+        addresses,
+        socket,
+        process: config.process,
+        hub: Some(hub),
+        link: None,
+        still_open,
+        control_open,
+        _tasks: tasks,
+    })
 }
 
 /// Starts `x0-relay gateway`.
@@ -125,13 +142,29 @@ pub fn gateway(config: config::Gateway, mut inherited: Inherited) -> Result<Serv
     if listeners.is_empty() {
         return Err(StartError::Refused("a gateway needs an address to listen on".to_owned()));
     }
+    if inherited.control.is_some() {
+        return Err(StartError::Refused(
+            "a gateway was started with a control socket; it has use for TCP alone".to_owned(),
+        ));
+    }
     give_up_privileges(&config.process)?;
     let (link, task) = Link::open(config.socket.clone(), &life, Arc::clone(&metrics));
-    let doors = Arc::new(Doors { post: Post::There(link), config: config.http, life: life.clone(), metrics });
+    let doors = Arc::new(Doors { post: Post::There(link.clone()), config: config.http, life: life.clone(), metrics });
     let (addresses, still_open) = open_doors(listeners, &doors)?;
     life.enter(Phase::Ready);
     let (socket, process) = (Some(config.socket), config.process);
-    Ok(Server { life, addresses, socket, process, hub: None, still_open, _tasks: vec![task] })
+    let control_open = mpsc::channel(1).1;
+    Ok(Server {
+        life,
+        addresses,
+        socket,
+        process,
+        hub: None,
+        link: Some(link),
+        still_open,
+        control_open,
+        _tasks: vec![task],
+    })
 }
 
 impl Server {
@@ -152,12 +185,18 @@ impl Server {
         if timeout(drain_timeout, self.life.idle()).await.is_err() {
             tracing::warn!(after = ?drain_timeout, "requests cut off (drain-timeout)");
         }
+        if let Some(link) = &self.link {
+            // What is not told in time is delivered again.
+            let _ = timeout(LAST_WORDS, link.flushed()).await;
+        }
         if let Some(hub) = &self.hub
             && let Err(error) = hub.close().await
         {
             tracing::error!(%error, "the store did not close in order");
         }
         self.life.enter(Phase::Done);
+        // So that the socket's file is gone when the process is.
+        let _ = timeout(LAST_WORDS, self.control_open.recv()).await;
     }
 }
 
@@ -218,7 +257,9 @@ fn open_doors(
     listeners: Vec<std::net::TcpListener>,
     doors: &Arc<Doors>,
 ) -> Result<(Vec<SocketAddr>, mpsc::Receiver<()>), StartError> {
-    let permits = Arc::new(Semaphore::new(affordable(doors.config.connections)));
+    // A listener holds a permit while it waits.
+    let permits = affordable(doors.config.connections) + listeners.len().saturating_sub(1);
+    let permits = Arc::new(Semaphore::new(permits));
     let (open, still_open) = mpsc::channel(1);
     let mut addresses = Vec::new();
     for listener in listeners {

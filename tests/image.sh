@@ -49,7 +49,7 @@ log=/dev/null
 
 # What the image says.
 said() { buildah inspect --type image --format "{{$1}}" x0-relay:test; }
-equal 'user' 33:33 "$(said .Docker.Config.User)"
+equal 'user' 10001:33 "$(said .Docker.Config.User)"
 equal 'entry point and command' '[/x0-relay] [serve]' "$(said '.Docker.Config.Entrypoint}} {{.Docker.Config.Cmd')"
 equal 'health check' '[CMD /x0-relay health]' "$(said .Docker.Config.Healthcheck.Test)"
 equal 'stop signal' SIGTERM "$(said .Docker.Config.StopSignal)"
@@ -61,7 +61,7 @@ ok 'asks for open access by name'
 container=$(buildah from --pull-never x0-relay:test)
 root=$(buildah mount "$container")
 equal 'everything in it that is no directory' /x0-relay "$(cd "$root" && find . -not -type d -printf '/%P\n')"
-equal 'owner of the directory of the control socket' 33:33 "$(stat -c %u:%g "$root/var/lib/msgserver")"
+equal 'owner of the directory of the control socket' 10001:33 "$(stat -c %u:%g "$root/var/lib/msgserver")"
 if command -v readelf >/dev/null; then
   ! readelf -lW "$root/x0-relay" | grep -q INTERP || fail 'the binary asks for a dynamic loader'
   ok 'the binary asks for no dynamic loader'
@@ -92,12 +92,12 @@ descendant() { # PID
 relay_pid=$(descendant "$run_pid")
 [[ $relay_pid =~ ^[0-9]+$ ]] || fail "no process of the relay below $run_pid ('$relay_pid')"
 status() { awk -v key="$1:" '$1 == key { $1 = ""; print substr($0, 2) }' "/proc/$relay_pid/status"; }
-equal 'runs as user' '33 33 33 33' "$(status Uid)"
+equal 'runs as user' '10001 10001 10001 10001' "$(status Uid)"
 equal 'runs as group' '33 33 33 33' "$(status Gid)"
 equal 'capabilities in force' 0000000000000000 "$(status CapEff)"
 socket=$root/var/lib/msgserver/messageserver.socket
 [[ -S $socket ]] || fail 'no control socket where the image says'
-equal 'owner of the control socket' 33:33 "$(stat -c %u:%g "$socket")"
+equal 'owner of the control socket' 10001:33 "$(stat -c %u:%g "$socket")"
 
 health=(in_image --env "X0_RELAY_LISTEN=$address" "$container" -- /x0-relay health)
 said=$("${health[@]}") || fail "health inside fails ($?): $said"

@@ -49,7 +49,16 @@ pub async fn ask(path: &Path, word: &Word) -> Result<Vec<Value>, Failure> {
 }
 
 fn connect(path: &Path) -> Result<Seqpacket, Failure> {
-    Seqpacket::connect(path).map_err(|error| away(path, &error))
+    let peer = Seqpacket::connect(path).map_err(|error| away(path, &error))?;
+    // The default place may be one where anybody can put a socket.
+    let (own, there) = (nix::unistd::geteuid().as_raw(), peer.peer_uid().map_err(Failure::failed)?);
+    if path == config::default_socket() && own != 0 && there != 0 && there != own {
+        let path = path.display();
+        return Err(Failure::failed(format!(
+            "{path} belongs to user {there}, who is not you; name a control socket with --socket"
+        )));
+    }
+    Ok(peer)
 }
 
 fn away(path: &Path, error: &std::io::Error) -> Failure {

@@ -7,7 +7,7 @@ use std::{
 
 use clap::ArgMatches;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Done, Failure, OTHER_VARIABLES, logs};
 use crate::{
@@ -49,22 +49,33 @@ fn run(
     }
     let runtime = builder.enable_all().build().map_err(Failure::failed)?;
     let done = runtime.block_on(async {
+        // Before anybody can know that there is somebody to signal.
+        let signals = Signals::listen().map_err(Failure::failed)?;
         let server = start().map_err(|error| match error {
             StartError::Refused(why) => Failure::usage(why),
             StartError::System(error) => Failure::failed(error),
         })?;
         say(&banner(&server));
-        until_told_to_end(server).await
+        until_told_to_end(server, signals).await
     });
     // Connections that hold nothing open end with the process.
     runtime.shutdown_timeout(Duration::ZERO);
     done
 }
 
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+}
+
 /// Serves until a signal or an operator ends it; a second signal ends it at once.
-async fn until_told_to_end(server: Server) -> Done {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+async fn until_told_to_end(server: Server, Signals { mut terminate, mut interrupt }: Signals) -> Done {
     notify(&[NotifyState::Ready]);
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),

@@ -2,7 +2,7 @@
 //!
 //! Idle connections and waiting polls hold no hyper: what waits is a socket, a bell and a timer.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use hyper::{StatusCode, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -16,8 +16,14 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
+    lifecycle::Phase,
     wire,
 };
+
+/// How long a connection that has served nothing may still ask while the process drains.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// How long one that has served something: what it sent before it knew is here or will be soon.
+const DRAIN_GRACE_USED: Duration = Duration::from_millis(20);
 
 /// What a stay in hyper ended with.
 enum Left {
@@ -35,16 +41,11 @@ enum Left {
 
 /// Serves a connection until it ends.
 pub async fn serve(tcp: tokio::net::TcpStream, number: u64, doors: Arc<Doors>) {
+    let _busy = doors.life.busy();
     let mut socket = Socket::new(tcp, Arc::new(Turn::new(number)));
     loop {
-        if socket.unread.is_empty() {
-            let limit = doors.config.header_bytes;
-            match timeout(doors.config.idle_timeout, socket.read_more(limit)).await {
-                Ok(Ok(n)) if n > 0 => {}
-                Ok(Ok(_)) => return socket.close().await,
-                Ok(Err(_)) => return,
-                Err(_) => return socket.close().await,
-            }
+        if socket.unread.is_empty() && !next_request(&mut socket, &doors).await {
+            return socket.close().await;
         }
         let (left, back) = Box::pin(in_hyper(socket, &doors)).await;
         socket = back;
@@ -60,6 +61,21 @@ pub async fn serve(tcp: tokio::net::TcpStream, number: u64, doors: Arc<Doors>) {
             Left::Dead => return,
         }
     }
+}
+
+/// Waits for the first bytes of a request; false if none will come.
+async fn next_request(socket: &mut Socket, doors: &Doors) -> bool {
+    let limit = doors.config.header_bytes;
+    let waited = tokio::select! {
+        biased;
+        read = timeout(doors.config.idle_timeout, socket.read_more(limit)) => read,
+        () = doors.life.reached(Phase::Draining) => {
+            // Browsers send a request again only if a connection breaks that has served one.
+            let grace = if socket.turn.request_id().request == 0 { DRAIN_GRACE } else { DRAIN_GRACE_USED };
+            timeout(grace, socket.read_more(limit)).await
+        }
+    };
+    matches!(waited, Ok(Ok(n)) if n > 0)
 }
 
 /// Lets hyper serve requests until one is to wait, or nothing more comes.

@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
 
@@ -37,6 +37,8 @@ use crate::{
 const CONNECTIONS_MAX: usize = 1024;
 /// How long one that is no gateway may say nothing.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a peer's socket may take no packet.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// What a packet may hold beside a payload.
 const PACKET_BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
 /// How many messages are looked at together when an answer is filled.
@@ -80,8 +82,8 @@ impl Unfit {
     }
 }
 
-/// Accepts connections until the process has drained.
-pub async fn accept(listener: Listener, control: Arc<Control>) {
+/// Accepts connections until the process has drained; `open` is dropped once the socket is closed.
+pub async fn accept(listener: Listener, control: Arc<Control>, open: mpsc::Sender<()>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut silent = Silent::default();
     let accept_all = async {
@@ -106,9 +108,12 @@ pub async fn accept(listener: Listener, control: Arc<Control>) {
         () = accept_all => {}
         () = control.life.reached(Phase::Done) => {}
     }
+    // In this order: whoever waits for `open` may rely on the file being gone.
+    drop(listener);
+    drop(open);
 }
 
-/// Peers that have connected and said nothing yet, the oldest first: they make room for others.
+/// Peers that are no gateways, the oldest first: between two packets they make room for others.
 #[derive(Default)]
 struct Silent(VecDeque<Weak<Notify>>);
 
@@ -136,18 +141,38 @@ async fn serve(peer: Seqpacket, leave: Arc<Notify>, control: &Arc<Control>) {
         Err(error) => return tracing::warn!(%error, "a peer without credentials"),
     };
     let max = control.message_bytes + PACKET_BESIDE_PAYLOAD_BYTES;
-    let mut received = tokio::select! {
-        received = timeout(IDLE, peer.receive(max)) => received,
-        () = leave.notified() => return,
-    };
-    // It has spoken: its place is its own.
-    drop(leave);
-    while let Ok(Ok(said)) = received {
-        if !hear(said, max, who, &peer, control).await {
-            return;
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = timeout(IDLE, peer.receive(max)) => received,
+            () = leave.notified() => return,
+        };
+        match received {
+            Ok(Ok(Received::Packet(packet))) if packet == control::HELLO.as_bytes() => {
+                // A gateway's place is its own.
+                drop(leave);
+                return gateway(&peer, control).await;
+            }
+            Ok(Ok(said)) => {
+                if !hear(said, max, who, &peer, control).await {
+                    return;
+                }
+            }
+            Ok(Err(_)) | Err(_) => return,
         }
-        received = timeout(IDLE, peer.receive(max)).await;
     }
+}
+
+async fn gateway(peer: &Seqpacket, control: &Control) {
+    if say(peer, control::WELCOME.as_bytes()).await {
+        let post = Post::Here(control.hub.clone(), control.gate);
+        mux::serve(peer, post, control.life.clone(), control.message_bytes).await;
+    }
+}
+
+/// Sends a packet. Returns whether the peer's socket has taken it: one that does not read holds nobody up for long.
+async fn say(peer: &Seqpacket, packet: &[u8]) -> bool {
+    matches!(timeout(TAKEN_WITHIN, peer.send(packet)).await, Ok(Ok(())))
 }
 
 /// Answers what a peer said. Returns whether it may say more.
@@ -160,13 +185,7 @@ async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &
         Received::Packet(bytes) => control::packet(&bytes, control.message_bytes),
     };
     let answered = match packet {
-        Ok(Packet::Frames) => {
-            if peer.send(control::WELCOME.as_bytes()).await.is_ok() {
-                let post = Post::Here(control.hub.clone(), control.gate);
-                mux::serve(peer, post, control.life.clone(), control.message_bytes).await;
-            }
-            return false;
-        }
+        Ok(Packet::Frames) => Err(Error::new(Kind::BadRequest, "frames of this version are not spoken here")),
         Ok(Packet::X0(request, bytes_max)) => exchange(request, bytes_max, who, peer, control).await,
         Ok(Packet::Word(word)) => operate(word, who, peer, control).await,
         Err(error) => Err(error),
@@ -174,7 +193,7 @@ async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &
     let Err(error) = answered else { return true };
     control.metrics.error(error.kind);
     tracing::debug!(kind = error.kind.label(), detail = %error.detail, "refused on the control socket");
-    peer.send(x0::error(&error, true).as_bytes()).await.is_ok()
+    say(peer, x0::error(&error, true).as_bytes()).await
 }
 
 /// Serves x0's own front.
@@ -205,7 +224,7 @@ async fn exchange(
         Request::Nothing => x0::NOTHING,
     };
     // If the peer does not take it, it is gone: nothing of anybody's is lost by that.
-    let _ = peer.send(text.as_bytes()).await;
+    say(peer, text.as_bytes()).await;
     Ok(())
 }
 
@@ -224,7 +243,7 @@ async fn give(
     let mut given = Vec::new();
     let room = bytes_max - x0::FRAME_BYTES;
     let Some(hold) = hub.hold_now(&admission) else {
-        let _ = peer.send(x0::NOTHING.as_bytes()).await;
+        say(peer, x0::NOTHING.as_bytes()).await;
         return Ok(());
     };
     let mut after = Seq(0);
@@ -235,11 +254,14 @@ async fn give(
         after = last.seq;
         for letter in &page {
             message.clear();
-            x0::write_message(letter, &mut message);
-            if message.len() > room {
+            // What is surely too large is not even written.
+            if letter.message.size() <= room {
+                x0::write_message(letter, &mut message);
+            }
+            if message.is_empty() || message.len() > room {
                 metrics.unfit.inc();
                 if control.unfit.is_news(hold.session(), letter.seq) {
-                    tracing::warn!(session = %hold.session(), seq = letter.seq.0, bytes = message.len(), room,
+                    tracing::warn!(session = %hold.session(), seq = letter.seq.0, bytes = letter.message.size(), room,
                         "a message is too large for x0's own front; it waits for another receiver");
                 }
                 continue;
@@ -260,10 +282,10 @@ async fn give(
     array.push(b']');
     if given.is_empty() {
         hold.nothing_there();
-        let _ = peer.send(x0::NOTHING.as_bytes()).await;
+        say(peer, x0::NOTHING.as_bytes()).await;
         return Ok(());
     }
-    if peer.send(&x0::mail(&array, false)).await.is_ok() {
+    if say(peer, &x0::mail(&array, false)).await {
         hub.settle(hold, Settle::Only(given)).await?;
     }
     Ok(())
@@ -291,7 +313,7 @@ async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> R
         }
     };
     for answer in answers {
-        if peer.send(answer.as_bytes()).await.is_err() {
+        if !say(peer, answer.as_bytes()).await {
             break;
         }
     }

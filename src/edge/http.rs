@@ -51,7 +51,6 @@ async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id
     if let Some(path) = wire::x0::Path::of(parts.uri.path()) {
         return x0::handle(path, parts, body, doors, turn, id).await;
     }
-    let _busy = doors.life.busy();
     match admin::route(&parts, doors).await {
         Ok(reply) => reply,
         Err(error) => {
@@ -63,26 +62,25 @@ async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id
     }
 }
 
-/// Whether the connection is to end after the answer (RFC 9112 section 9.6).
-pub fn wants_close(parts: &Parts) -> bool {
+/// Whether the connection is to end after the answer (RFC 9112 sections 6.1 and 9.6).
+///
+/// A request with `Transfer-Encoding` ends it if it is answered outside of hyper, because hyper removes a
+/// `Content-Length` beside it, and with that the sign that somebody before us may see its end elsewhere.
+pub fn ends_after(parts: &Parts) -> bool {
     let named = parts.headers.get_all(header::CONNECTION).iter().any(|value| {
         value.to_str().is_ok_and(|list| list.split(',').any(|token| token.trim().eq_ignore_ascii_case("close")))
     });
-    named || parts.version < Version::HTTP_11
+    named || parts.version < Version::HTTP_11 || parts.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Refuses a request whose end two readers could see at two places (RFC 9112 section 6.1).
+/// Refuses a body in a coding that is not understood.
 ///
 /// # Errors
-/// [`Kind::BadRequest`]: both `Content-Length` and `Transfer-Encoding`, or a coding that is not understood.
+/// [`Kind::BadRequest`].
 pub fn check_framing(parts: &Parts) -> Result<(), Error> {
-    let headers = &parts.headers;
-    let codings = headers.get_all(header::TRANSFER_ENCODING);
+    let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
     if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
         return Err(Error::new(Kind::BadRequest, "of transfer codings chunked alone is understood"));
-    }
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Error::new(Kind::BadRequest, "both Content-Length and Transfer-Encoding: send one of them"));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! 1. A request read after the answer was written whole, and acknowledged: it has it.
 //! 2. The connection ends in order, and everything is acknowledged: it has it. Reset: it has not.
 //! 3. Acknowledged, and [`CALM`] later still without a reset: it has it.
-//! 4. Not acknowledged after [`PATIENCE`]: it has not, and the connection is of no use.
+//! 4. Nothing acknowledged for [`PATIENCE`]: it has not, and the connection is of no use.
 //!
 //! That another receiver waits for this mail proves nothing: its request may be older than the answer, and read late.
 
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::socket::{Fate, Socket};
+use super::socket::{ANSWER_MAX, Fate, Socket};
 
 /// How long after its acknowledgement an answer may still turn out to be lost.
 pub const CALM: Duration = Duration::from_millis(100);
-/// How long an acknowledgement may take.
+/// How long nothing may be acknowledged.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long, if the connection ends with this answer.
 pub const PATIENCE_CLOSING: Duration = Duration::from_secs(2);
@@ -57,6 +57,8 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
     let mut open = !closing;
     let mut acknowledged = false;
     let start = Instant::now();
+    // A reader that takes something, however slowly, is alive.
+    let (mut least, mut progress) = (i32::MAX, start);
     let mut pause = PAUSE_FIRST;
     let mut look_at = start + pause;
     loop {
@@ -74,6 +76,11 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
         }
         // Whatever happened, it is the socket that knows.
         let fate = socket.fate();
+        if let Fate::OnItsWay(waiting) = fate
+            && waiting < least
+        {
+            (least, progress) = (waiting, Instant::now());
+        }
         match (fate, happened) {
             (Fate::Reset, _) => return proof(false, false),
             // What ended us is behind the acknowledgement, which is seen once: our own end is not counted.
@@ -86,9 +93,10 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
                 }
             }
             (Fate::Acknowledged, _) => return proof(true, open),
-            (Fate::OnItsWay, _) if acknowledged => return proof(true, open),
-            (Fate::OnItsWay, Happened::Pause) => {
-                let give_up = start + if open { PATIENCE } else { PATIENCE_CLOSING };
+            (Fate::OnItsWay(_), _) if acknowledged => return proof(true, open),
+            (Fate::OnItsWay(_), Happened::Pause) => {
+                let patience = if open { PATIENCE } else { PATIENCE_CLOSING };
+                let give_up = (progress + patience).min(start + ANSWER_MAX);
                 if Instant::now() >= give_up {
                     return proof(false, false);
                 }
@@ -96,8 +104,8 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
                 look_at = (Instant::now() + pause).min(give_up);
             }
             // It was sent before the answer came.
-            (Fate::OnItsWay, Happened::Request) => listening = false,
-            (Fate::OnItsWay, Happened::End) => {}
+            (Fate::OnItsWay(_), Happened::Request) => listening = false,
+            (Fate::OnItsWay(_), Happened::End) => {}
         }
     }
 }

@@ -7,11 +7,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use super::{
-    post::{Lease, Mode, Outcome, Post},
+    post::{Mode, Outcome, Post},
     seqpacket::{Received, Seqpacket},
 };
 use crate::{
@@ -32,6 +32,8 @@ const REQUESTS_MAX: usize = 200_000;
 const UNFINISHED_MAX: usize = 1_024;
 /// What a SET may hold beside its payload.
 const BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
+/// How long a gateway may take to say whether mail has arrived: longer than any client may take for its answer.
+const VERDICT_WITHIN: Duration = Duration::from_secs(360);
 /// The gateway ends a wait, not we.
 const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 
@@ -76,20 +78,30 @@ pub async fn serve(peer: &Seqpacket, post: Post, life: Lifecycle, message_bytes:
 
 impl Lane {
     async fn read(&self, peer: &Seqpacket) -> Result<(), Error> {
+        let limit = self.message_bytes + BESIDE_PAYLOAD_BYTES;
         let mut unfinished: HashMap<u64, Vec<u8>> = HashMap::new();
         while let Ok(Received::Packet(packet)) = peer.receive(PACKET_BYTES_MAX).await {
             let Frame { kind, more, id, mut body } = Frame::read(&packet)?;
             if let Some(mut before) = unfinished.remove(&id) {
-                before.extend_from_slice(&body);
+                // A body that is too large is refused at its end; until then it costs no more memory.
+                if before.len() <= limit {
+                    before.extend_from_slice(&body);
+                }
                 body = before;
             }
-            if body.len() > self.message_bytes + BESIDE_PAYLOAD_BYTES || unfinished.len() >= UNFINISHED_MAX {
-                return Err(Error::new(Kind::TooLarge, "a frame's body is beyond every message"));
-            }
-            if more {
-                unfinished.insert(id, body);
-            } else {
-                self.take(kind, id, body)?;
+            match (kind, more) {
+                // Nobody waits for the rest.
+                (FrameKind::Return, _) => self.take(kind, id, body)?,
+                (_, true) if unfinished.len() >= UNFINISHED_MAX => {
+                    return Err(Error::new(Kind::BadRequest, "too many requests that are not whole"));
+                }
+                (_, true) => drop(unfinished.insert(id, body)),
+                (_, false) if body.len() > limit => {
+                    let detail =
+                        format!("a message may have {} bytes (message-bytes of the server)", self.message_bytes);
+                    self.refuse(id, &Error::new(Kind::TooLarge, detail)).await;
+                }
+                (_, false) => self.take(kind, id, body)?,
             }
         }
         Ok(())
@@ -175,21 +187,20 @@ impl Lane {
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(Outcome::Mail(array, lease)) => {
-                self.say(FrameKind::Mail, id, &array).await;
-                if let Some(lease) = lease {
-                    settle_or_return(lease, decided).await;
+            Ok(Outcome::Mail(array, None)) => self.say(FrameKind::Mail, id, &array).await,
+            Ok(Outcome::Mail(array, Some(lease))) => {
+                let heard = async {
+                    self.say(FrameKind::Mail, id, &array).await;
+                    decided.await.unwrap_or(false)
+                };
+                // Time is up, or it has not arrived: the lease's end puts it back.
+                let arrived = timeout(VERDICT_WITHIN, heard).await.unwrap_or(false);
+                if arrived && let Err(error) = lease.settle().await {
+                    tracing::warn!(%error, "delivered through a gateway, but not settled: it will come again");
                 }
             }
             Ok(Outcome::Quiet | Outcome::Draining) => self.say(FrameKind::Draining, id, b"").await,
             Err(error) => self.refuse(id, &error).await,
         }
-    }
-}
-
-async fn settle_or_return(lease: Lease, decided: oneshot::Receiver<bool>) {
-    let arrived = decided.await.unwrap_or(false);
-    if arrived && let Err(error) = lease.settle().await {
-        tracing::warn!(%error, "delivered through a gateway, but not settled: it will come again");
     }
 }

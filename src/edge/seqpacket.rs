@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::fs::{FileTypeExt, PermissionsExt},
+        unix::fs::{FileTypeExt, MetadataExt, lchown},
     },
     path::{Path, PathBuf},
 };
@@ -15,7 +15,7 @@ use nix::{
         AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen,
         recv, send, setsockopt, socket, sockopt,
     },
-    unistd::{Gid, Uid, chown},
+    sys::stat::{Mode, fchmod, umask},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -115,8 +115,8 @@ impl Seqpacket {
 #[derive(Debug)]
 pub struct Listener {
     fd: AsyncFd<OwnedFd>,
-    /// The file that is ours to remove.
-    file: Option<PathBuf>,
+    /// The file that is ours to remove, with its device and inode.
+    file: Option<(PathBuf, (u64, u64))>,
 }
 
 impl Listener {
@@ -134,17 +134,27 @@ impl Listener {
     /// `AddrInUse` if somebody listens there, or if the file is no socket; else the system's, with the path.
     pub fn bind(path: &Path, settings: &ControlSocket) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        // One starter at a time: between `bind` and `listen` a socket looks as if nobody listened on it.
+        let folder =
+            fs::File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        let folder = folder.map_err(named)?;
+        folder.lock().map_err(named)?;
         remove_stale(path).map_err(named)?;
         let fd = new_socket()?;
-        bind(fd.as_raw_fd(), &UnixAddr::new(path)?).map_err(|error| named(error.into()))?;
-        // Nobody can connect before `listen`, so nobody gets in before mode and owner are right.
-        fs::set_permissions(path, fs::Permissions::from_mode(settings.mode)).map_err(named)?;
+        // Linux gives the file the mode of the unbound socket, less the mask; a mode set by path could hit another file.
+        fchmod(&fd, Mode::from_bits_truncate(settings.mode))?;
+        let mask = umask(Mode::empty());
+        let bound = bind(fd.as_raw_fd(), &UnixAddr::new(path)?);
+        umask(mask);
+        bound.map_err(|error| named(error.into()))?;
         if settings.owner.is_some() || settings.group.is_some() {
-            let (owner, group) = (settings.owner.map(Uid::from_raw), settings.group.map(Gid::from_raw));
-            chown(path, owner, group).map_err(|error| named(error.into()))?;
+            // Does not follow a link that somebody may have put there.
+            lchown(path, settings.owner, settings.group).map_err(named)?;
         }
+        // Nobody can connect before this, so nobody gets in before mode and owner are right.
         listen(&fd, Backlog::new(BACKLOG)?)?;
-        Ok(Self { fd: watch(fd)?, file: Some(path.to_owned()) })
+        let inode = inode(path).map_err(named)?;
+        Ok(Self { fd: watch(fd)?, file: Some((path.to_owned(), inode)) })
     }
 
     /// Waits for a connection. May be dropped.
@@ -162,11 +172,18 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = &self.file {
+        if let Some((path, ours)) = &self.file
+            // Another relay may have taken the place since.
+            && inode(path).is_ok_and(|there| there == *ours)
+        {
             // A file left behind is replaced at the next start.
-            let _ = fs::remove_file(file);
+            let _ = fs::remove_file(path);
         }
     }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Removes the socket file that a relay which is no more has left.

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::turn::Turn;
@@ -22,6 +22,8 @@ use super::turn::Turn;
 const LINGER: Duration = Duration::from_secs(1);
 /// And how much it lets the peer say meanwhile.
 const LINGER_BYTES: usize = 1 << 20;
+/// How long an answer may take in all, however steadily its reader takes it.
+pub const ANSWER_MAX: Duration = Duration::from_secs(300);
 
 /// One client's connection.
 pub struct Socket {
@@ -37,8 +39,8 @@ pub struct Socket {
 pub enum Fate {
     /// The peer's kernel has all of it.
     Acknowledged,
-    /// The peer's kernel has not said so yet.
-    OnItsWay,
+    /// The peer's kernel has not acknowledged this many bytes yet, its end of connection counted as one.
+    OnItsWay(i32),
     /// The peer does not want it. Told once: whoever hears this gives the connection up.
     Reset,
 }
@@ -77,13 +79,31 @@ impl Socket {
         }
     }
 
-    /// Writes head and body whole.
+    /// Puts up to `max` bytes that are there already behind those unread.
+    pub fn read_what_is_there(&mut self, max: usize) {
+        let room = max.saturating_sub(self.unread.len());
+        let mut buffer = BytesMut::with_capacity(room.min(4096));
+        // An end, or an error, will be there the next time too.
+        if room > 0 && self.tcp.try_read_buf(&mut buffer).is_ok_and(|n| n > 0) {
+            self.unread = [&self.unread[..], &buffer].concat().into();
+        }
+    }
+
+    /// Writes head and body whole. `stall`: how long the peer may take nothing.
     ///
     /// # Errors
-    /// The connection's, and `TimedOut` if the peer does not take it `within` the time.
-    pub async fn write(&mut self, head: &[u8], body: &[u8], within: Duration) -> io::Result<()> {
+    /// The connection's, and `TimedOut` if the peer stalls, or takes longer than [`ANSWER_MAX`] for all of it.
+    pub async fn write(&mut self, head: &[u8], body: &[u8], stall: Duration) -> io::Result<()> {
+        let give_up = Instant::now() + ANSWER_MAX;
         let mut both = head.chain(body);
-        timeout(within, self.tcp.write_all_buf(&mut both)).await.map_err(|_| io::ErrorKind::TimedOut)?
+        while both.has_remaining() {
+            let step = (Instant::now() + stall).min(give_up);
+            let written = timeout_at(step, self.tcp.write_buf(&mut both)).await;
+            if written.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
     }
 
     /// What has become of everything written so far.
@@ -95,7 +115,7 @@ impl Socket {
         // and neither does the end of input, which hides a reset that came behind it.
         match self.tcp.take_error() {
             Ok(None) if counted && waiting == 0 => Fate::Acknowledged,
-            Ok(None) if counted => Fate::OnItsWay,
+            Ok(None) if counted => Fate::OnItsWay(waiting),
             _ => Fate::Reset,
         }
     }

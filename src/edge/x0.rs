@@ -15,7 +15,6 @@ use super::{
 use crate::{
     error::{Error, Kind},
     id::{RequestId, SessionId},
-    lifecycle::Busy,
     wire::x0::{self, Path, Request},
 };
 
@@ -27,7 +26,6 @@ pub struct Park {
     close: bool,
     deadline: Instant,
     id: RequestId,
-    _busy: Busy,
 }
 
 /// Serves a request on one of the dialect's addresses; never returns if it is to be parked.
@@ -40,8 +38,7 @@ pub async fn handle(
     id: RequestId,
 ) -> Reply {
     let arrived = Instant::now();
-    let busy = doors.life.busy();
-    let close = http::wants_close(&parts);
+    let close = http::ends_after(&parts);
     let answer = match read(path, &parts, body, doors).await {
         Ok(request) => carry_out(request, doors).await,
         Err(refusal) => Err(refusal),
@@ -51,7 +48,7 @@ pub async fn handle(
         Ok(Answer::Wait(session, mode)) => {
             let deadline = arrived + doors.config.wait;
             drop(parts);
-            turn.park(Park { session, mode, close, deadline, id, _busy: busy });
+            turn.park(Park { session, mode, close, deadline, id });
             std::future::pending().await
         }
         Err(Refusal { error, close }) => {
@@ -88,9 +85,17 @@ async fn read(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Do
             let body = http::body(body, &doors.config).await.map_err(|error| Refusal { error, close: true })?;
             Ok(x0::body(path, &body, message_bytes)?)
         }
-        Method::GET => Ok(x0::query(path, parts.uri.query().unwrap_or_default(), message_bytes)?),
-        // Asks what a GET would answer with; must not take anybody's mail.
-        Method::HEAD => Ok(Request::Nothing),
+        Method::GET | Method::HEAD => {
+            // A body has no meaning here, and must not be taken for the next request.
+            http::body(body, &doors.config).await.map_err(|error| Refusal { error, close: true })?;
+            // HEAD asks what a GET would answer with; it must not take anybody's mail.
+            let get = parts.method == Method::GET;
+            if get {
+                Ok(x0::query(path, parts.uri.query().unwrap_or_default(), message_bytes)?)
+            } else {
+                Ok(Request::Nothing)
+            }
+        }
         _ => {
             let detail = format!("{} is not served here; use POST, or GET with a query", parts.method);
             Err(Refusal { error: Error::new(Kind::BadMethod, detail), close: true })
@@ -159,6 +164,8 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
     };
     let close = park.close || ended || doors.life.is_draining();
     let head = reply::head(StatusCode::OK, body.len(), close);
+    // What the client sent before its answer proves nothing of it: it is told apart by being read before.
+    socket.read_what_is_there(doors.config.header_bytes);
     if let Err(error) = socket.write(head.as_bytes(), &body, doors.config.write_timeout).await {
         tracing::debug!(request = %park.id, session = %park.session, %error, "answer not written");
         return false;

@@ -82,9 +82,9 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// An empty mailbox, touched `now`.
-    pub fn new(now: UnixMs) -> Self {
-        Self { queue: VecDeque::new(), last: Seq(0), bytes: 0, calm_until: UnixMs(u64::MAX), touched: now }
+    /// An empty mailbox, touched `now`; its first message comes after `last`.
+    pub fn new(last: Seq, now: UnixMs) -> Self {
+        Self { queue: VecDeque::new(), last, bytes: 0, calm_until: UnixMs(u64::MAX), touched: now }
     }
 
     /// Messages in it.

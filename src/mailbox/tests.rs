@@ -97,7 +97,7 @@ impl Model {
 proptest! {
     #[test]
     fn does_what_the_model_does(ops in proptest::collection::vec(op(), 1..80)) {
-        let mut mailbox = Mailbox::new(UnixMs(0));
+        let mut mailbox = Mailbox::new(Seq(0), UnixMs(0));
         let mut model = Model::default();
         let mut now = 0;
         for op in ops {
@@ -134,7 +134,7 @@ proptest! {
 
 #[test]
 fn a_message_larger_than_the_mailbox_costs_no_other_its_place() {
-    let mut mailbox = Mailbox::new(UnixMs(0));
+    let mut mailbox = Mailbox::new(Seq(0), UnixMs(0));
     let dropping = Capacity { drop_oldest: true, ..CAPACITY };
     mailbox.push(message(10, 9), dropping).expect("room");
     assert!(mailbox.push(message(3_000, 9), dropping).is_err());

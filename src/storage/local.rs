@@ -6,7 +6,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -56,6 +56,9 @@ struct Boxes {
     mailboxes: AtomicUsize,
     messages: AtomicUsize,
     bytes: AtomicUsize,
+    /// The highest place in any mailbox that was forgotten. New ones start behind it, so that whoever still knows a
+    /// place in an old one removes nothing from its successor.
+    last_forgotten: AtomicU64,
     clock: Clock,
     ring: Arc<dyn Ring>,
 }
@@ -70,6 +73,7 @@ impl<J: Journal> Local<J> {
             mailboxes: AtomicUsize::new(0),
             messages: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            last_forgotten: AtomicU64::new(0),
             clock,
             ring,
         };
@@ -119,15 +123,21 @@ impl Boxes {
         let now = message.accepted;
         let cost = message.cost();
         let mut shard = self.shard(to);
-        if !shard.contains_key(to) {
-            self.charge_mailbox(to)?;
-            shard.insert(to.clone(), Mailbox::new(now));
-        }
-        let Some(mailbox) = shard.get_mut(to) else {
-            return Err(Error::new(Kind::Internal, "the mailbox just made is not there"));
+        let mailbox = match shard.get_mut(to) {
+            Some(mailbox) => {
+                self.discharge(mailbox.expire(now));
+                self.charge(cost)?;
+                mailbox
+            }
+            None => {
+                self.charge(cost)?;
+                self.charge_mailbox(to).inspect_err(|_| {
+                    self.bytes.fetch_sub(cost, Relaxed);
+                })?;
+                let last = Seq(self.last_forgotten.load(Relaxed));
+                shard.entry(to.clone()).or_insert_with(|| Mailbox::new(last, now))
+            }
         };
-        self.discharge(mailbox.expire(now));
-        self.charge(cost)?;
         match mailbox.push(Arc::new(message), self.limits.mailbox) {
             Ok((seq, dropped)) => {
                 mailbox.touch(now);
@@ -168,6 +178,7 @@ impl Boxes {
             let forget = mailbox.is_empty() && mailbox.touched().0 + self.limits.forget_after_ms <= now.0;
             if forget {
                 swept.forgotten += 1;
+                self.last_forgotten.fetch_max(mailbox.last().0, Relaxed);
                 self.mailboxes.fetch_sub(1, Relaxed);
                 self.bytes.fetch_sub(mailbox_cost(session), Relaxed);
             }

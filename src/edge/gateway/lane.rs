@@ -6,10 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use crate::{
     edge::{
@@ -24,6 +28,9 @@ use crate::{
 
 /// Frames that wait for the socket to take them.
 const OUT_FRAMES: usize = 256;
+
+/// How long a server may take for a request that does not wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the server says to one request.
 enum Told {
@@ -82,6 +89,14 @@ impl Lane {
         let write = async {
             loop {
                 let verdicts = std::mem::take(&mut self.state.lock().verdicts);
+                // A verdict must not overtake its request.
+                while !verdicts.is_empty()
+                    && let Ok(frame) = frames.try_recv()
+                {
+                    if peer.send(&frame.write()).await.is_err() {
+                        return;
+                    }
+                }
                 for (kind, id) in verdicts {
                     let frame = Frame { kind, more: false, id, body: Vec::new() };
                     if peer.send(&frame.write()).await.is_err() {
@@ -103,9 +118,10 @@ impl Lane {
             () = write => {}
             () = self.read(peer) => {}
         }
+        // In this order: whoever starts a request looks whether this has ended after it is on the list.
+        self.ended.send_replace(true);
         // Whoever waits for an answer learns that none will come.
         self.state.lock().open.clear();
-        self.ended.send_replace(true);
     }
 
     async fn read(&self, peer: &Seqpacket) {
@@ -167,10 +183,12 @@ impl Lane {
         let id = self.next_id.fetch_add(1, Relaxed);
         let (tell, told) = oneshot::channel();
         self.state.lock().open.insert(id, tell);
-        let request = Request { lane: Arc::clone(self), id, told, undecided: false };
+        let mut request = Request { lane: Arc::clone(self), id, told, undecided: false };
         if *self.ended.borrow() {
             return None;
         }
+        // If this is dropped half-way, the server is told to forget what it has.
+        request.undecided = true;
         for frame in Frame::pieces(kind, id, body) {
             self.out.send(frame).await.ok()?;
         }
@@ -184,8 +202,13 @@ impl Lane {
     pub async fn ask(self: &Arc<Self>, kind: FrameKind, body: &[u8]) -> Result<(), Error> {
         let lost =
             || Error::new(Kind::Refused, "the message server went away before it answered; it may have done it or not");
-        let mut request = self.start(kind, body).await.ok_or_else(lost)?;
-        match (&mut request.told).await {
+        let asked = async {
+            let mut request = self.start(kind, body).await.ok_or_else(lost)?;
+            // Once it is sent whole it is carried out, whether or not its answer is heard.
+            request.undecided = false;
+            (&mut request.told).await.map_err(|_| lost())
+        };
+        match timeout(ANSWER_WITHIN, asked).await.map_err(|_| lost())? {
             Ok(Told::Done) => Ok(()),
             Ok(Told::Refused(error)) => Err(error),
             _ => Err(lost()),
@@ -197,7 +220,6 @@ impl Lane {
         let wish = Wish { session: session.clone(), messages: max.messages, bytes: max.bytes };
         let kind = if mode == Mode::Show { FrameKind::Show } else { FrameKind::Receive };
         let Some(mut request) = self.start(kind, wish.write().as_bytes()).await else { return Said::Gone };
-        request.undecided = true;
         match (&mut request.told).await {
             Ok(Told::Mail(array)) if mode == Mode::Take => Said::Mail(array, Some(Lease(request))),
             answer => {

@@ -29,14 +29,14 @@ use crate::{
 mod lane;
 mod original;
 
-pub use lane::Lease;
 use lane::{Lane, Said};
+use original::Original;
 
 /// The first and the longest pause between two attempts to reach the server.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LAST: Duration = Duration::from_millis(500);
-/// How long a server may take to say what it is; x0's own takes a second for everything.
-const GREETING: Duration = Duration::from_secs(5);
+/// How long a server may take to say what it is; x0's own takes a second for everything, and serves in turn.
+const GREETING: Duration = Duration::from_secs(60);
 /// How long a request that is no poll waits for a server that is away.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -58,6 +58,7 @@ pub struct Link(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     way: watch::Sender<Way>,
+    original: Original,
     life: Lifecycle,
     metrics: Arc<Metrics>,
 }
@@ -66,7 +67,7 @@ impl Link {
     /// A way to the server at `path`, which is sought until the returned task is dropped.
     pub fn open(path: PathBuf, life: &Lifecycle, metrics: Arc<Metrics>) -> (Self, Task) {
         let way = watch::Sender::new(Way::Down);
-        let link = Self(Arc::new(Inner { path, way, life: life.clone(), metrics }));
+        let link = Self(Arc::new(Inner { path, way, original: Original::default(), life: life.clone(), metrics }));
         let task = life.spawn(link.clone().keep());
         (link, task)
     }
@@ -127,9 +128,13 @@ impl Link {
 
     /// Connects, and asks what the server is: `Some` is ours, ready for frames; `None` is x0's own.
     async fn greet(&self) -> std::io::Result<Option<Seqpacket>> {
-        let peer = Seqpacket::connect(&self.0.path)?;
-        peer.send(control::HELLO.as_bytes()).await?;
-        let answer = timeout_at(Instant::now() + GREETING, peer.receive(PACKET_BYTES_MAX)).await??;
+        let greeted = async {
+            let peer = original::connect(self).await?;
+            peer.send(control::HELLO.as_bytes()).await?;
+            let answer = peer.receive(PACKET_BYTES_MAX).await?;
+            Ok::<_, std::io::Error>((peer, answer))
+        };
+        let (peer, answer) = timeout_at(Instant::now() + GREETING, greeted).await??;
         Ok(match answer {
             Received::Packet(packet) if packet == control::WELCOME.as_bytes() => Some(peer),
             Received::Packet(_) | Received::TooLarge(_) => None,
@@ -153,10 +158,19 @@ impl Link {
     pub async fn send(&self, from: &SessionId, to: &SessionId, payload: &Payload) -> Result<(), Error> {
         // What parsed as JSON is UTF-8.
         let packet = control::set(from, to, &String::from_utf8_lossy(&payload.json));
-        match self.way(Instant::now() + PATIENCE).await {
-            Way::Frames(lane) => lane.ask(FrameKind::Send, packet.as_bytes()).await,
-            Way::Original => original::tell(self, &packet).await,
-            Way::Down => Err(away()),
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            match self.way(patience).await {
+                Way::Frames(lane) => match lane.ask(FrameKind::Send, packet.as_bytes()).await {
+                    // It has not taken it, and its successor may.
+                    Err(error) if error.kind == Kind::Draining => {
+                        timeout_at(patience, lane.ended()).await.map_err(|_| error)?;
+                    }
+                    result => return result,
+                },
+                Way::Original => return original::tell(self, &packet).await,
+                Way::Down => return Err(away()),
+            }
         }
     }
 
@@ -196,6 +210,24 @@ fn away() -> Error {
     Error::new(Kind::Refused, "the message server behind this gateway cannot be reached; try again")
 }
 
+/// Mail on its way through this gateway; dropping it puts the mail back.
+pub enum Lease {
+    /// From our own server.
+    Frames(lane::Lease),
+    /// From x0's own server.
+    Original(original::Lease),
+}
+
+impl Lease {
+    /// The receiver has it.
+    pub fn settle(self) {
+        match self {
+            Lease::Frames(lease) => lease.settle(),
+            Lease::Original(lease) => lease.settle(),
+        }
+    }
+}
+
 /// A receiver at a server behind the gateway.
 pub struct Waiting {
     link: Link,
@@ -223,15 +255,16 @@ impl Waiting {
             match self.link.way(forever).await {
                 Way::Down => {}
                 Way::Original => {
-                    if let Some(outcome) = original::ask(&self.link, &self.session).await? {
-                        return Ok(outcome);
+                    if let Some((array, lease)) = original::ask(&self.link, &self.session).await? {
+                        return Ok(Outcome::Mail(array, Some(super::post::Lease::There(Lease::Original(lease)))));
                     }
                     // As x0's own front does.
                     sleep(original::ASK_EVERY).await;
                 }
                 Way::Frames(lane) => match lane.receive(&self.session, self.mode, max).await {
                     Said::Mail(array, lease) => {
-                        return Ok(Outcome::Mail(array, lease.map(super::post::Lease::There)));
+                        let lease = lease.map(|lease| super::post::Lease::There(Lease::Frames(lease)));
+                        return Ok(Outcome::Mail(array, lease));
                     }
                     Said::Refused(error) => return Err(error),
                     // The server is about to end, or has: the poll is held until there is another.
