@@ -19,5 +19,6 @@ pub mod mailbox;
 pub mod message;
 pub mod metrics;
 pub mod server;
+pub mod settings;
 pub mod storage;
 pub mod wire;

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{error::Kind, mailbox::Removed};
+use crate::error::Kind;
 
 /// Why messages left without being delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
@@ -158,9 +158,9 @@ impl Metrics {
     }
 
     /// Counts messages that left undelivered.
-    pub fn lose(&self, reason: Loss, removed: Removed) {
-        if removed.messages > 0 {
-            self.lost.get_or_create(&LossLabel { reason }).inc_by(removed.messages as u64);
+    pub fn lose(&self, reason: Loss, messages: usize) {
+        if messages > 0 {
+            self.lost.get_or_create(&LossLabel { reason }).inc_by(messages as u64);
         }
     }
 

@@ -19,10 +19,9 @@ use super::{
     x0,
 };
 use crate::{
-    config,
     error::{Error, Kind},
     id::RequestId,
-    wire,
+    settings, wire,
 };
 
 /// What a request may hold beside its payload: sessions, names, a form's other fields.
@@ -89,7 +88,7 @@ pub fn check_framing(parts: &Parts) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Kind::TooLarge`], [`Kind::TooSlow`], and [`Kind::BadRequest`] if it breaks off; the connection is then of no use.
-pub async fn body(mut body: Incoming, config: &config::Http) -> Result<Bytes, Error> {
+pub async fn body(mut body: Incoming, config: &settings::Http) -> Result<Bytes, Error> {
     let limit = config.message_bytes + BODY_BESIDE_PAYLOAD_BYTES;
     let deadline = Instant::now() + config.body_timeout;
     let too_large = || {

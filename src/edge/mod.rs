@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{config, error::Error, id::RequestId, lifecycle::Lifecycle, mailbox::Max, metrics::Metrics};
+use crate::{error::Error, id::RequestId, lifecycle::Lifecycle, mailbox::Max, metrics::Metrics, settings};
 
 mod admin;
 mod connection;
@@ -28,7 +28,7 @@ pub struct Doors {
     /// Who keeps the mail.
     pub post: post::Post,
     /// The HTTP side's settings.
-    pub config: config::Http,
+    pub config: settings::Http,
     /// The process.
     pub life: Lifecycle,
     /// What is counted.

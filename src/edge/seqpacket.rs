@@ -19,7 +19,7 @@ use nix::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::config::ControlSocket;
+use crate::settings::ControlSocket;
 
 /// Connections that the kernel queues.
 const BACKLOG: i32 = 1024;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::x0::Park;
-use crate::{config, id::RequestId};
+use crate::{id::RequestId, settings};
 
 /// hyper's buffers are given back when nothing has come for this long.
 const IDLE_IN_HYPER: Duration = Duration::from_secs(1);
@@ -125,7 +125,7 @@ impl Turn {
     }
 
     /// What is to be done about the request now.
-    pub fn verdict(&self, limits: &config::Http) -> Verdict {
+    pub fn verdict(&self, limits: &settings::Http) -> Verdict {
         let now = Instant::now();
         let state = self.state.lock();
         let due = |at: Instant, verdict: Verdict| if at <= now { verdict } else { Verdict::At(at) };

@@ -102,7 +102,7 @@ impl Hub {
             Message { id: Uuid::now_v7(), from, accepted, expires: accepted.after(self.0.ttl), payload, shape };
         let appended = self.0.store.append(admission.into_intent().to, message).await?;
         self.0.metrics.accepted.inc();
-        self.0.metrics.lose(Loss::Overflow, appended.dropped);
+        self.0.metrics.lose(Loss::Overflow, appended.dropped.messages);
         Ok(appended.seq)
     }
 
@@ -203,7 +203,7 @@ impl Hub {
 
     async fn purge_mailbox(&self, of: &SessionId) -> Result<usize, Error> {
         let removed = self.0.store.purge(of).await?;
-        self.0.metrics.lose(Loss::Purged, removed);
+        self.0.metrics.lose(Loss::Purged, removed.messages);
         Ok(removed.messages)
     }
 
@@ -218,7 +218,7 @@ impl Hub {
         loop {
             ticks.tick().await;
             match self.0.store.sweep().await {
-                Ok(swept) => self.0.metrics.lose(Loss::Expired, swept.expired),
+                Ok(swept) => self.0.metrics.lose(Loss::Expired, swept.expired.messages),
                 Err(error) => tracing::warn!(%error, "sweep failed"),
             }
             let ttl_ms = u64::try_from(self.0.ttl.as_millis()).unwrap_or(u64::MAX);
