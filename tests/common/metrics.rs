@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Conn, Relay, eventually, request};
 
 /// The gauge of receivers that wait, displaced ones included.
-pub const PARKED: &str = "x0_relay_receivers_parked";
+pub const PARKED: &str = "x0_relay_receivers_waiting";
 
 /// One sample.
 #[derive(Debug)]
