@@ -256,7 +256,7 @@ fn one_who_does_not_read_is_cut_and_his_mail_is_kept() {
     stage.case("a poll whose answer is not read", |conn, relay| {
         setsockopt(&conn.stream, sockopt::RcvBuf, &4096).expect("a TCP socket");
         conn.send(poll_request("b"));
-        // More than the write's deadline; nobody else notices.
+        // His answer is stuck half written by the time that the other one asks.
         sleep(Duration::from_millis(200));
         let mut other = Conn::open(relay.addr());
         let mut got = Vec::new();
