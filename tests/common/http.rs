@@ -121,7 +121,11 @@ impl Conn {
     /// The answer to what was sent.
     #[track_caller]
     pub fn response(&mut self) -> Response {
-        self.try_response(PATIENCE).unwrap_or_else(|broken| panic!("no answer: {broken:?}"))
+        match self.try_response(PATIENCE) {
+            Ok(response) => response,
+            // No closure: the panic is to name the test's line.
+            Err(broken) => panic!("no answer: {broken:?}"),
+        }
     }
 
     /// Sends a request and reads its answer.
@@ -134,7 +138,10 @@ impl Conn {
     /// The answer to a HEAD request, which has no body whatever its headers say.
     #[track_caller]
     pub fn response_to_head(&mut self) -> Response {
-        self.read_response(PATIENCE, true).unwrap_or_else(|broken| panic!("no answer: {broken:?}"))
+        match self.read_response(PATIENCE, true) {
+            Ok(response) => response,
+            Err(broken) => panic!("no answer: {broken:?}"),
+        }
     }
 
     /// # Errors

@@ -171,8 +171,8 @@ fn unless_told_otherwise_a_poll_waits_ten_seconds_and_an_error_one() {
 #[test]
 fn every_error_on_an_x0_path_is_held_back() {
     let relay = Relay::start(&[]);
-    relay.refused(post("/set", "["), "NotJSON");
-    relay.refused(post("/del", "["), "NotJSON");
+    relay.refused(post("/set", "{"), "NotJSON");
+    relay.refused(post("/del", "{"), "NotJSON");
     relay.refused(post(HANDLER, "[]"), "BadRequest");
     relay.refused(post(HANDLER, r#"{"type":"PUT","session_src":"a"}"#), "BadRequest");
     relay.refused(set_request("a", "b", "17"), "PayloadNotObject");
@@ -280,12 +280,17 @@ fn the_careful_get_one_message_an_answer() {
 #[test]
 fn an_answer_has_a_limit_in_bytes_and_a_larger_message_goes_alone() {
     let relay = Relay::start(&["--answer-bytes", "1KiB"]);
-    let sizes = [400, 400, 400, 3000, 10];
+    let sizes = [300, 300, 300, 3000, 10];
     for size in sizes {
         relay.set("a", "b", &format!(r#"{{"s":"{}"}}"#, "x".repeat(size)));
     }
     let answers: Vec<Vec<String>> = std::iter::from_fn(|| Some(relay.poll("b")).filter(|m| !m.is_empty())).collect();
-    assert_eq!(answers.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 1], "{answers:?}");
+    assert!(answers[0].len() >= 2, "{answers:?}");
+    for answer in &answers {
+        let bytes: usize = answer.iter().map(String::len).sum();
+        assert!(bytes <= 1024 || answer.len() == 1, "{bytes} bytes in {} messages", answer.len());
+    }
+    assert_eq!(answers.iter().flatten().count(), sizes.len());
     for (message, size) in answers.iter().flatten().zip(sizes) {
         assert_carried(message, &format!(r#"{{"s":"{}"}}"#, "x".repeat(size)), "a");
     }

@@ -108,12 +108,31 @@ fn watch_for_programs_prints_one_json_object_a_line() {
     }
 }
 
+#[test]
+fn watch_takes_nothing_that_it_does_not_print() {
+    let relay = Relay::start(&["--wait", "300ms"]);
+    let (url, socket) = (relay.url(), control(&relay));
+    for door in [["--url", url.as_str()], ["--socket", socket]] {
+        for n in 0..3 {
+            relay.set("a", "b", &format!(r#"{{"n":{n}}}"#));
+        }
+        let done = cli::run(&[&["watch"], &door[..], &["--json", "--count", "1", "b"]].concat()).exits(0);
+        let left = relay.poll("b");
+        for n in 0..3 {
+            let named = format!(r#""n":{n}"#);
+            let seen = done.stdout.matches(&named).count() + left.iter().filter(|m| m.contains(&named)).count();
+            assert_eq!(seen, 1, "{door:?}: message {n} in {done:?} and {left:?}");
+        }
+    }
+}
+
 impl Relay {
     /// Fails if `session` has mail; a SET and a DEL know it without a wait.
     #[track_caller]
     fn assert_nothing_left(&self, session: &str) {
         self.set("a", session, r#"{"last":1}"#);
-        assert_eq!(self.poll(session).len(), 1, "what was watched is settled");
+        let mail = self.poll(session);
+        assert_eq!(mail.len(), 1, "what was watched is settled: {mail:?}");
     }
 }
 
@@ -159,10 +178,10 @@ fn stats_and_sessions_tell_what_is_there() {
     let listed = cli::run(&["sessions", "--socket", socket, "--json"]).exits(0);
     assert!(!listed.stdout.contains("secret"), "{listed:?}");
     let entry = |name: &str| find_session(&listed.json(), name).unwrap_or_else(|| panic!("no {name} in {listed:?}"));
-    assert_eq!(entry("pending-tab")["pending"], 3);
-    assert_eq!(entry("pending-tab")["attached"], false);
-    assert_eq!(entry("waiting-tab")["pending"], 0);
-    assert_eq!(entry("waiting-tab")["attached"], true);
+    // The names that protocol v1 has for them.
+    let told = |name: &str| (entry(name)["pending"].clone(), entry(name)["attached"].clone());
+    assert_eq!(told("pending-tab"), (3.into(), false.into()));
+    assert_eq!(told("waiting-tab"), (0.into(), true.into()));
     relay.set("a", "waiting-tab", "{}");
     assert_eq!(waiting.answer().0.mail().len(), 1);
 }

@@ -78,7 +78,7 @@ fn healthz_and_readyz_say_yes_in_json() {
 
 /// A relay that has done a little of everything, so that every metric has a sample.
 fn busy() -> Relay {
-    let relay = Relay::start(&["--error-hold", "1ms", "--wait", "50ms", "--mailbox-messages", "2"]);
+    let relay = Relay::start(&["--error-hold", "1ms", "--wait", "100ms", "--mailbox-messages", "2"]);
     for _ in 0..3 {
         relay.try_set("a", "b", "{}");
     }
@@ -160,7 +160,7 @@ fn what_happens_is_counted() {
 
 #[test]
 fn metrics_never_hold_a_session() {
-    let relay = Relay::start(&["--wait", "50ms"]);
+    let relay = Relay::start(&["--wait", "100ms"]);
     relay.set("secret-sender", "secret-receiver", "{}");
     relay.poll("secret-receiver");
     let text = relay.metrics();

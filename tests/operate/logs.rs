@@ -70,7 +70,7 @@ fn send_markers(relay: &Relay) {
 fn no_log_line_holds_a_payload() {
     for format in ["text", "json"] {
         let mut relay =
-            Relay::start(&["--log-level", "trace", "--log-format", format, "--error-hold", "1ms", "--wait", "50ms"]);
+            Relay::start(&["--log-level", "trace", "--log-format", format, "--error-hold", "1ms", "--wait", "100ms"]);
         send_markers(&relay);
         assert!(!relay.metrics().contains(MARKER), "{}", relay.metrics());
         relay.term();
@@ -86,7 +86,7 @@ fn no_log_line_holds_a_payload() {
 #[test]
 fn json_logs_are_one_object_a_line() {
     let mut relay =
-        Relay::start(&["--log-format", "json", "--log-level", "trace", "--error-hold", "1ms", "--wait", "50ms"]);
+        Relay::start(&["--log-format", "json", "--log-level", "trace", "--error-hold", "1ms", "--wait", "100ms"]);
     relay.set("a\n\"b\u{1b}[2J", "b\r\n{\"level\":\"forged\"}", "{}");
     relay.ask(post("/get", "{"));
     relay.term();
@@ -102,7 +102,7 @@ fn json_logs_are_one_object_a_line() {
 
 #[test]
 fn text_logs_cannot_be_forged_by_a_sessions_name() {
-    let mut relay = Relay::start(&["--log-level", "trace", "--error-hold", "1ms", "--wait", "50ms"]);
+    let mut relay = Relay::start(&["--log-level", "trace", "--error-hold", "1ms", "--wait", "100ms"]);
     let name = "x\n2026-01-01 ERROR forged\u{1b}[2J\r";
     relay.set(name, name, "{}");
     relay.set("a", name, &format!(r#"{{"s":"{}"}}"#, "x".repeat(5000)));
@@ -133,11 +133,11 @@ fn a_refusal_is_logged_with_the_requests_name() {
 
 #[test]
 fn at_the_default_level_traffic_is_not_logged() {
-    let relay = Relay::start(&["--log-level", "info", "--wait", "10ms"]);
+    let relay = Relay::start(&["--log-level", "info", "--wait", "100ms"]);
     let before = relay.log().lines().count();
     for n in 0..50 {
         relay.set("a", "b", &format!(r#"{{"n":{n}}}"#));
-        relay.poll("b");
+        assert_eq!(relay.poll("b").len(), 1);
     }
     let after = relay.log();
     assert!(after.lines().count() < before + 10, "{after}");

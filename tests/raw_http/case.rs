@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Broken, Bystander, Conn, Relay, Response, request, x0::Answer};
+use crate::common::{Broken, Bystander, Conn, PROMPT, Relay, Response, request, x0::Answer};
 
 /// A relay, and somebody on it who must not notice what the cases do.
 pub struct Stage {
@@ -80,6 +80,16 @@ impl Fate {
     pub fn assert_status(&self, name: &str, allowed: &[u16]) {
         let Self::Answered(response) = self else { panic!("{name}: closed without an answer") };
         assert!(allowed.contains(&response.status), "{name}: not one of {allowed:?}: {response:?}");
+    }
+}
+
+/// Fails unless the connection serves a further request, or ends because `answer` has said so.
+#[track_caller]
+pub fn assert_usable_or_told(conn: &mut Conn, answer: &Response, name: &str) {
+    if answer.closes() {
+        conn.assert_ends(PROMPT);
+    } else {
+        assert_usable(conn, name);
     }
 }
 

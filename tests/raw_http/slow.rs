@@ -10,7 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::{
     case::{Fate, Stage, assert_usable},
     common::{
-        Broken, Conn, PROMPT, Relay, assert_held, eventually, timed,
+        Broken, Bystander, Conn, PROMPT, Relay, assert_held, eventually, timed,
         x0::{Answer, assert_carried, poll_request, set_request},
     },
 };
@@ -89,28 +89,27 @@ fn a_head_beyond_its_deadline_is_408_or_closed() {
     stage.relay.assert_empty("b");
 }
 
+// The bystander's connections would be idle too: here it comes afterwards.
+
 #[test]
 fn a_connection_that_says_nothing_at_all_is_closed() {
-    let mut stage = Stage::new(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
-    stage.case("silence", |conn, _| {
-        let took = conn.assert_ends(Duration::from_secs(4));
-        println!("closed after {took:?}");
-    });
+    let relay = Relay::start(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
+    let took = Conn::open(relay.addr()).assert_ends(Duration::from_secs(4));
+    assert_held("silence", took, Duration::from_secs(1));
+    Bystander::new(&relay).exchange("silence");
 }
 
 #[test]
 fn an_idle_connection_is_closed_and_a_waiting_poll_is_not_idle() {
-    let mut stage = Stage::new(&["--idle-timeout", "1s", "--wait", "3s"]);
-    stage.case("idle after a SET", |conn, _| {
-        assert_eq!(conn.exchange(set_request("a", "c", "{}")).x0(), Answer::Accepted);
-        let took = conn.assert_ends(Duration::from_secs(4));
-        assert_held("an idle connection", took, Duration::from_secs(1));
-    });
-    stage.case("a poll that waits", |conn, _| {
-        let (answer, took) = timed(|| conn.exchange(poll_request("b")));
-        assert_eq!(answer.x0(), Answer::Nothing);
-        assert_held("a poll that waits longer than an idle connection may", took, Duration::from_secs(3));
-    });
+    let relay = Relay::start(&["--idle-timeout", "1s", "--wait", "3s"]);
+    let mut conn = Conn::open(relay.addr());
+    assert_eq!(conn.exchange(set_request("a", "c", "{}")).x0(), Answer::Accepted);
+    let took = conn.assert_ends(Duration::from_secs(4));
+    assert_held("an idle connection", took, Duration::from_secs(1));
+    let (answer, took) = timed(|| relay.ask(poll_request("b")));
+    assert_eq!(answer.x0(), Answer::Nothing);
+    assert_held("a poll that waits longer than an idle connection may", took, Duration::from_secs(3));
+    Bystander::new(&relay).exchange("idle connections");
 }
 
 #[test]
@@ -239,6 +238,8 @@ fn one_who_does_not_read_is_cut_and_his_mail_is_kept() {
     let mut stage = Stage::new(&[
         "--write-timeout",
         "1s",
+        "--wait",
+        "10s",
         "--answer-messages",
         "1000",
         "--answer-bytes",
@@ -255,7 +256,7 @@ fn one_who_does_not_read_is_cut_and_his_mail_is_kept() {
     stage.case("a poll whose answer is not read", |conn, relay| {
         setsockopt(&conn.stream, sockopt::RcvBuf, &4096).expect("a TCP socket");
         conn.send(poll_request("b"));
-        // More than the write's deadline; nobody else notices.
+        // His answer is stuck half written by the time that the other one asks.
         sleep(Duration::from_millis(200));
         let mut other = Conn::open(relay.addr());
         let mut got = Vec::new();
