@@ -115,9 +115,11 @@ fn depth(bytes: &[u8]) -> usize {
 /// # Errors
 /// [`Kind::NotJson`] if it is no JSON, [`Kind::BadRequest`] if it is JSON of another type.
 pub fn object(text: &str) -> Result<Object<'_>, Error> {
-    serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Error::new(Kind::BadRequest, "a JSON object is expected"),
-        _ => Error::new(Kind::NotJson, format!("{error}")),
+    // Where the reading stopped says little: what begins like another type may still be no JSON, or be JSON with numbers
+    // and escapes that a reader of values does not take.
+    serde_json::from_str(text).map_err(|_| match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => Error::new(Kind::BadRequest, "a JSON object is expected"),
+        Err(error) => Error::new(Kind::NotJson, error.to_string()),
     })
 }
 
@@ -170,10 +172,13 @@ mod tests {
             "{\"a\":\"\n\"}",
             "{\"a\":1,}",
             "{\"a\":\"\\x\"}",
+            "[-Infinity]",
+            "1 2",
+            "nullx",
         ] {
             assert_eq!(object(text).expect_err(text).kind, Kind::NotJson, "{text}");
         }
-        for text in ["[]", "1", "null", "\"{}\""] {
+        for text in ["[]", "1", "null", "\"{}\"", "1e400", "\"\\ud800\""] {
             assert_eq!(object(text).expect_err(text).kind, Kind::BadRequest, "{text}");
         }
     }

@@ -233,31 +233,34 @@ fn form(object: &Object<'_>, message_bytes: usize) -> Result<Request, Error> {
 /// # Errors
 /// Whatever is wrong with it; see [`Kind`].
 pub fn query(path: Path, query: &str, message_bytes: usize) -> Result<Request, Error> {
-    let mut said = None;
-    let (mut source, mut destination, mut message) = (None, None, None);
+    let (mut said, mut source, mut destination, mut message) = (None, None, None, None);
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match name {
-            "Type" | "type" => said = Some(Verb::named(&decode("Type", value)?)?),
-            "Session" | "session_src" | "SYS_SESSION" => source = Some(decode(name, value)?),
-            "DestinationSession" | "session_dst" => destination = Some(decode(name, value)?),
-            "Payload" | "payload" => message = Some(decode(name, value)?),
-            _ => {}
-        }
+        let place = match name {
+            "Type" | "type" => &mut said,
+            "Session" | "session_src" | "SYS_SESSION" => &mut source,
+            "DestinationSession" | "session_dst" => &mut destination,
+            "Payload" | "payload" => &mut message,
+            _ => continue,
+        };
+        *place = Some((name, value));
     }
-    let nothing_said = said.is_none() && source.is_none() && destination.is_none() && message.is_none();
-    if path == Path::Handler && nothing_said {
+    if path == Path::Handler && [said, source, destination, message].iter().all(Option::is_none) {
         return Ok(Request::Nothing);
     }
-    let id = |name: &str, value: Option<String>| match value {
-        Some(id) => SessionId::new(&id).map_err(|error| Error::new(error.kind, format!("{name}: {}", error.detail))),
-        None => Err(Error::new(Kind::InvalidSession, format!("{name} is missing from the query"))),
+    let id = |missing: &str, given: Option<(&str, &str)>| {
+        let Some((name, value)) = given else {
+            return Err(Error::new(Kind::InvalidSession, format!("{missing} is missing from the query")));
+        };
+        let id = decode(name, value)?;
+        SessionId::new(&id).map_err(|error| Error::new(error.kind, format!("{name}: {}", error.detail)))
     };
+    let said = said.map(|(name, value)| Verb::named(&decode(name, value)?)).transpose()?;
     match Verb::agreed(path.verb(), said)? {
         Verb::Set => {
             let from = id("SYS_SESSION", source)?;
             let to = id("DestinationSession", destination)?;
-            let message = message.unwrap_or_default();
+            let message = message.map_or(Ok(String::new()), |(name, value)| decode(name, value))?;
             // `message` may be no JSON at all, which is the same to its sender.
             json::text(message.as_bytes())?;
             let text = message.trim_matches([' ', '\t', '\r', '\n']);

@@ -127,6 +127,11 @@ fn the_query_forms() {
     let bad = "SYS_SESSION=s&Type=SET&DestinationSession=d&Payload=SYS__NET_EVENT-1";
     assert_eq!(handler(bad).expect_err("no JSON").kind, Kind::PayloadNotObject);
     assert_eq!(handler("Type=GET&Session=%ff").expect_err("no UTF-8").kind, Kind::BadRequest);
+    assert_eq!(
+        handler("Type=%ff&Session=%ff&Type=X&Session=s&type=GET"),
+        Ok(Request::Receive(id("s"))),
+        "the last count"
+    );
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! See src/refusal.rs.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    x0_relay_fuzz::refusal::check(bytes);
+});
