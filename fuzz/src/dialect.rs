@@ -38,7 +38,7 @@ pub fn agreed(path: Path, said: Option<&str>) -> Option<&'static str> {
         None => None,
     };
     match (verb_of(path), said) {
-        (Some(path), Some(said)) if path != said => None,
+        (Some("GET" | "DEL"), Some("SET")) => None,
         (path, said) => path.or(said),
     }
 }

@@ -30,7 +30,7 @@ pub fn check(bytes: &[u8]) -> bool {
 /// A frame's head: its kind, 1 if more follows, six zeros, the number.
 fn is_frame(bytes: &[u8]) -> bool {
     bytes.len() >= 16
-        && matches!(bytes[0], 1..=7 | 33..=37)
+        && matches!(bytes[0], 1..=7 | 33..=36)
         && matches!(bytes[1], 0 | 1)
         && bytes[2..8].iter().all(|byte| *byte == 0)
 }
