@@ -149,7 +149,7 @@ impl Lifecycle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Task(self.spawn_raw(task).abort_handle())
+        Task(Some(self.spawn_raw(task).abort_handle()))
     }
 
     /// Starts a task that ends by itself or with the process, such as a connection.
@@ -176,11 +176,20 @@ impl Lifecycle {
 
 /// A running task; dropping this ends it.
 #[derive(Debug)]
-pub struct Task(AbortHandle);
+pub struct Task(Option<AbortHandle>);
+
+impl Task {
+    /// Lets the task go on until it ends by itself, or the process does.
+    pub fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    encoding::{EncodeLabelSet, text::encode},
     metrics::{
         counter::Counter,
         family::Family,
@@ -16,18 +16,30 @@ use prometheus_client::{
 use crate::error::Kind;
 
 /// Why messages left without being delivered.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
-#[allow(missing_docs, reason = "the names say it")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Loss {
+    /// Their time was up.
     Expired,
+    /// Somebody removed them.
     Purged,
+    /// They made room for newer ones.
     Overflow,
+}
+
+impl Loss {
+    const fn label(self) -> &'static str {
+        match self {
+            Loss::Expired => "expired",
+            Loss::Purged => "purged",
+            Loss::Overflow => "overflow",
+        }
+    }
 }
 
 /// Label of messages that left undelivered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub struct LossLabel {
-    reason: Loss,
+    reason: &'static str,
 }
 
 /// Label of refusals.
@@ -160,7 +172,7 @@ impl Metrics {
     /// Counts messages that left undelivered.
     pub fn lose(&self, reason: Loss, messages: usize) {
         if messages > 0 {
-            self.lost.get_or_create(&LossLabel { reason }).inc_by(messages as u64);
+            self.lost.get_or_create(&LossLabel { reason: reason.label() }).inc_by(messages as u64);
         }
     }
 

@@ -8,7 +8,6 @@ use std::{
 
 use x0_relay::{
     error::{Fault, Kind},
-    mailbox::Removed,
     metrics::{Levels, Loss, Metrics},
 };
 
@@ -63,7 +62,7 @@ fn every_error_kind_has_its_row_and_there_is_no_other() {
 fn metrics() -> Vec<[String; 4]> {
     let metrics = Metrics::default();
     for reason in [Loss::Expired, Loss::Purged, Loss::Overflow] {
-        metrics.lose(reason, Removed { messages: 1, bytes: 1 });
+        metrics.lose(reason, 1);
     }
     metrics.request("x0", "get");
     metrics.error(Kind::NotJson);
@@ -102,7 +101,7 @@ fn every_metric_has_its_row_and_there_is_no_other() {
 fn every_reason_for_a_loss_is_explained() {
     let metrics = Metrics::default();
     for reason in [Loss::Expired, Loss::Purged, Loss::Overflow] {
-        metrics.lose(reason, Removed { messages: 1, bytes: 1 });
+        metrics.lose(reason, 1);
     }
     let text = metrics.text(Levels::default()).expect("memory");
     let page = page("docs/metrics.md");

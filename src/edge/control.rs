@@ -37,6 +37,8 @@ use crate::{
 const CONNECTIONS_MAX: usize = 1024;
 /// How long one that is no gateway may say nothing.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a GET waits for the fate of mail that is on its way to another receiver.
+const DECIDED_WITHIN: Duration = Duration::from_millis(200);
 /// How long a peer's socket may take no packet.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// What a packet may hold beside a payload.
@@ -242,7 +244,7 @@ async fn give(
     let mut array = vec![b'['];
     let mut given = Vec::new();
     let room = bytes_max - x0::FRAME_BYTES;
-    let Some(hold) = hub.hold_now(&admission) else {
+    let Some(hold) = hub.hold(&admission, DECIDED_WITHIN).await else {
         say(peer, x0::NOTHING.as_bytes()).await;
         return Ok(());
     };

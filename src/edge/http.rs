@@ -47,6 +47,10 @@ async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id
         doors.metrics.request("http", "options");
         return cors::preflight();
     }
+    if parts.method == Method::CONNECT {
+        // A 200 would mean that a tunnel is open.
+        return reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy")));
+    }
     if let Some(path) = wire::x0::Path::of(parts.uri.path()) {
         return x0::handle(path, parts, body, doors, turn, id).await;
     }

@@ -39,7 +39,7 @@ const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 
 /// One request under way.
 struct Open {
-    _task: Option<Task>,
+    task: Task,
     /// Takes whether the mail has arrived.
     verdict: Option<oneshot::Sender<bool>>,
 }
@@ -72,8 +72,14 @@ pub async fn serve(peer: &Seqpacket, post: Post, life: Lifecycle, message_bytes:
             }
         }
     }
-    // Ends every task, whose leases put their mail back.
-    lane.open.lock().clear();
+    for (_, Open { task, verdict }) in lane.open.lock().drain() {
+        match verdict {
+            // Its end puts back what it has.
+            Some(_undecided) => drop(task),
+            // What was asked for, or decided, is carried out.
+            None => task.detach(),
+        }
+    }
 }
 
 impl Lane {
@@ -148,7 +154,7 @@ impl Lane {
             work.await;
             lane.open.lock().remove(&id);
         });
-        open.insert(id, Open { _task: Some(task), verdict });
+        open.insert(id, Open { task, verdict });
         Ok(())
     }
 

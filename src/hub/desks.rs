@@ -111,12 +111,6 @@ impl Desks {
         Place { desks: Arc::clone(self), session, bell }
     }
 
-    /// Takes the desk for one look, without waiting in line; `None` if somebody holds it.
-    pub fn hold_now(self: &Arc<Self>, session: &SessionId) -> Option<Hold> {
-        let held = self.change(session, Desk::hold);
-        held.then(|| Hold { desks: Arc::clone(self), session: session.clone(), by: 0, found_nothing: false })
-    }
-
     /// Notes what a legacy client was shown.
     fn note_shown(&self, session: &SessionId, upto: Seq, now: UnixMs) {
         self.change(session, |desk| desk.shown = Some((upto, now)));

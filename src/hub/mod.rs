@@ -111,9 +111,19 @@ impl Hub {
         Inbox::open(self.clone(), self.0.desks.hang(admission.intent().of.clone()))
     }
 
-    /// One look into a mailbox by somebody who does not wait: `None` if its mail is on the way to another receiver.
-    pub fn hold_now(&self, admission: &Admission<gate::Receive>) -> Option<Hold> {
-        self.0.desks.hold_now(&admission.intent().of)
+    /// One look into a mailbox by somebody who does not wait for mail: `None` if its mail is on the way to another
+    /// receiver, and that is not decided `within` the time.
+    pub async fn hold(&self, admission: &Admission<gate::Receive>, within: Duration) -> Option<Hold> {
+        let place = self.0.desks.hang(admission.intent().of.clone());
+        let hold = async {
+            loop {
+                match place.hold() {
+                    Some(hold) => return hold,
+                    None => place.rung().await,
+                }
+            }
+        };
+        tokio::time::timeout(within, hold).await.ok()
     }
 
     /// What lies after `after` in a mailbox that is held.
@@ -218,7 +228,7 @@ impl Hub {
         loop {
             ticks.tick().await;
             match self.0.store.sweep().await {
-                Ok(swept) => self.0.metrics.lose(Loss::Expired, swept.expired.messages),
+                Ok(swept) => self.0.metrics.lose(Loss::Expired, swept.expired),
                 Err(error) => tracing::warn!(%error, "sweep failed"),
             }
             let ttl_ms = u64::try_from(self.0.ttl.as_millis()).unwrap_or(u64::MAX);

@@ -59,6 +59,8 @@ struct Boxes {
     /// The highest place in any mailbox that was forgotten. New ones start behind it, so that whoever still knows a
     /// place in an old one removes nothing from its successor.
     last_forgotten: AtomicU64,
+    /// Messages that expired since the last sweep told of them.
+    expired_untold: AtomicUsize,
     clock: Clock,
     ring: Arc<dyn Ring>,
 }
@@ -74,6 +76,7 @@ impl<J: Journal> Local<J> {
             messages: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             last_forgotten: AtomicU64::new(0),
+            expired_untold: AtomicUsize::new(0),
             clock,
             ring,
         };
@@ -105,6 +108,12 @@ impl Boxes {
         removed
     }
 
+    /// Removes what has expired; the next sweep tells of it.
+    fn expire(&self, mailbox: &mut Mailbox, now: UnixMs) {
+        let expired = self.discharge(mailbox.expire(now));
+        self.expired_untold.fetch_add(expired.messages, Relaxed);
+    }
+
     /// A new mailbox's own cost, reserved.
     fn charge_mailbox(&self, session: &SessionId) -> Result<(), Error> {
         if self.mailboxes.fetch_add(1, Relaxed) >= self.limits.sessions {
@@ -125,7 +134,7 @@ impl Boxes {
         let mut shard = self.shard(to);
         let mailbox = match shard.get_mut(to) {
             Some(mailbox) => {
-                self.discharge(mailbox.expire(now));
+                self.expire(mailbox, now);
                 self.charge(cost)?;
                 mailbox
             }
@@ -167,14 +176,14 @@ impl Boxes {
         let now = self.clock.now();
         let mut shard = self.shard(of);
         let Some(mailbox) = shard.get_mut(of) else { return T::default() };
-        self.discharge(mailbox.expire(now));
+        self.expire(mailbox, now);
         mailbox.touch(now);
         change(mailbox)
     }
 
     fn sweep_shard(&self, shard: &mut HashMap<SessionId, Mailbox>, now: UnixMs, swept: &mut Swept) {
         shard.retain(|session, mailbox| {
-            swept.expired += self.discharge(mailbox.expire(now));
+            self.expire(mailbox, now);
             let forget = mailbox.is_empty() && mailbox.touched().0 + self.limits.forget_after_ms <= now.0;
             if forget {
                 swept.forgotten += 1;
@@ -231,6 +240,7 @@ impl<J: Journal> Store for Local<J> {
         for shard in &self.boxes.shards {
             self.boxes.sweep_shard(&mut shard.lock(), time, &mut swept);
         }
+        swept.expired = self.boxes.expired_untold.swap(0, Relaxed);
         now(Ok(swept))
     }
 
@@ -318,7 +328,7 @@ mod tests {
         store.purge(&SessionId::new("c").expect("id")).await.expect("memory");
         tokio::time::advance(std::time::Duration::from_millis(600)).await;
         let swept = store.sweep().await.expect("memory");
-        assert_eq!((swept.expired.messages, swept.forgotten), (2, 0));
+        assert_eq!((swept.expired, swept.forgotten), (2, 0));
         tokio::time::advance(std::time::Duration::from_millis(1_000)).await;
         assert_eq!(store.sweep().await.expect("memory").forgotten, 3);
         assert_eq!(totals(&store).await, Totals::default());

@@ -38,8 +38,8 @@ pub struct Appended {
 /// What [`Store::sweep`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Swept {
-    /// What had expired.
-    pub expired: Removed,
+    /// Messages that have expired since the last sweep.
+    pub expired: usize,
     /// Mailboxes forgotten.
     pub forgotten: usize,
 }

@@ -1,0 +1,138 @@
+//! What can be set, as every room sees it. [`crate::config`] fills these in.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Settings of `x0-relay serve`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Serve {
+    /// The HTTP side.
+    pub http: Http,
+    /// Where the control socket is to be.
+    pub socket: ControlSocket,
+    /// Limits on what is kept.
+    pub mail: Mail,
+    /// How the process lives and ends.
+    pub process: Process,
+}
+
+/// Settings of `x0-relay gateway`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Gateway {
+    /// The HTTP side.
+    pub http: Http,
+    /// The control socket of the server behind it.
+    pub socket: PathBuf,
+    /// How the process lives and ends.
+    pub process: Process,
+}
+
+/// The HTTP side, the same in `serve` and `gateway`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Http {
+    /// Addresses to listen on; none if there is to be no HTTP. An inherited listening socket stands for all of them.
+    pub listen: Vec<SocketAddr>,
+    /// `true` if `auth = "open"` was asked for by name, not just defaulted.
+    pub open_by_name: bool,
+    /// How long a receiver's request waits for mail.
+    pub wait: Duration,
+    /// How long an x0 error answer is held back.
+    pub error_hold: Duration,
+    /// The most messages in one x0 answer.
+    pub answer_messages: usize,
+    /// The most bytes of messages in one x0 answer; a single larger message still goes alone.
+    pub answer_bytes: usize,
+    /// The largest payload, in bytes.
+    pub message_bytes: usize,
+    /// The most connections at once; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// The largest request head (request line and headers), in bytes.
+    pub header_bytes: usize,
+    /// From the first byte of a request head to its last.
+    pub header_timeout: Duration,
+    /// From the end of a request head to the end of its body.
+    pub body_timeout: Duration,
+    /// How long a connection may be open between two requests.
+    pub idle_timeout: Duration,
+    /// How long an answer may take to be written.
+    pub write_timeout: Duration,
+}
+
+/// Where the control socket is to be, and whose.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ControlSocket {
+    /// Where.
+    pub place: SocketPlace,
+    /// Its permissions, such as `0o660`.
+    pub mode: u32,
+    /// Its owner, if it is not to be the relay's user.
+    pub owner: Option<u32>,
+    /// Its group, if it is not to be the relay's group.
+    pub group: Option<u32>,
+}
+
+/// Where the control socket is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SocketPlace {
+    /// No control socket.
+    Nowhere,
+    /// Nobody said: this path if it is free, else none, with a warning.
+    Default(PathBuf),
+    /// This path; a live relay on it is a reason not to start.
+    At(PathBuf),
+}
+
+/// Limits on what is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mail {
+    /// How long a message is kept for its receiver.
+    pub ttl: Duration,
+    /// The most messages in one mailbox.
+    pub mailbox_messages: usize,
+    /// The most bytes in one mailbox.
+    pub mailbox_bytes: usize,
+    /// What happens to a message that has no room in its mailbox.
+    pub overflow: Overflow,
+    /// The most mailboxes.
+    pub sessions: usize,
+    /// The most bytes in all mailboxes together.
+    pub memory: usize,
+    /// An empty mailbox is forgotten this long after the last contact.
+    pub forget_after: Duration,
+}
+
+/// What happens to a message that has no room in its mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overflow {
+    /// The sender gets an error.
+    Reject,
+    /// The oldest messages make room, and are counted.
+    DropOldest,
+}
+
+/// How the process lives and ends.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Process {
+    /// The user to become after the sockets are bound.
+    pub user: Option<u32>,
+    /// The group to become after the sockets are bound.
+    pub group: Option<u32>,
+    /// Worker threads; 0 for one a core.
+    pub threads: usize,
+    /// The least important log lines to write.
+    pub log_level: tracing::Level,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// After SIGTERM, how long to go on serving while `/readyz` says no.
+    pub drain_notice: Duration,
+    /// After that, how long open requests get to end.
+    pub drain_timeout: Duration,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
