@@ -23,6 +23,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("message", 2),
     ("lifecycle", 2),
     ("metrics", 2),
+    ("settings", 2),
 ];
 
 /// The rooms that a file imports from or names by path.
