@@ -131,6 +131,10 @@ impl Default for Metrics {
             uptime: Gauge::default(),
         };
         metrics.register();
+        // So that a rate can be taken from the start.
+        for reason in [Loss::Expired, Loss::Purged, Loss::Overflow] {
+            drop(metrics.lost.get_or_create(&LossLabel { reason: reason.label() }));
+        }
         metrics
     }
 }

@@ -30,3 +30,7 @@ mod connections;
 /// Peers that are slow, stop reading, or leave halfway.
 #[path = "raw_http/slow.rs"]
 mod slow;
+
+/// Requests inside of requests.
+#[path = "raw_http/smuggling.rs"]
+mod smuggling;

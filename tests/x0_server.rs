@@ -137,3 +137,23 @@ fn a_poll_from_before_the_server_came_gets_its_mail() {
     let (took, answer) = waiting.join().expect("a poll");
     assert_eq!(messages(&answer), [json(r#"{"n":1,"session_src":"a"}"#)], "after {took:?}");
 }
+
+#[test]
+fn a_poll_that_ends_while_x0s_server_answers_loses_nothing() {
+    let place = Place::new();
+    let _server = place.server_with_pause(Generation::Current, "0.15");
+    // Far shorter than an exchange can take: most deadlines fall into one.
+    let (_gateway, http) = place.gateway(&["--wait", "100ms", "--error-hold", "100ms"]);
+    let mut got = 0;
+    for n in 0..10 {
+        http.set_ok("a", "b", &format!(r#"{{"n":{n}}}"#));
+        got += messages(&http.get("b")).len();
+    }
+    let mut ends = 0;
+    while got < 10 && ends < 100 {
+        got += messages(&http.get("b")).len();
+        ends += 1;
+    }
+    println!("10 messages, after {ends} further polls");
+    assert_eq!(got, 10);
+}

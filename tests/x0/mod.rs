@@ -171,8 +171,13 @@ impl Place {
 
     /// The stand-in for x0's message server; each request takes it 5 ms.
     pub fn server(&self, generation: Generation) -> Program {
-        let mut program =
-            stand_in("server.py", &self.socket(), &["--pause", "0.005", "--generation", generation.name()]);
+        self.server_with_pause(generation, "0.005")
+    }
+
+    /// The same with a pause of its own, in seconds.
+    pub fn server_with_pause(&self, generation: Generation, pause: &str) -> Program {
+        let options = ["--pause", pause, "--generation", generation.name()];
+        let mut program = stand_in("server.py", &self.socket(), &options);
         program.announced("server ");
         program
     }
