@@ -1,9 +1,14 @@
-//! What operators and their tools ask over HTTP: `/healthz`, `/readyz`, `/metrics`, and `/` for a first look.
+//! What operators and their tools ask over HTTP: `/healthz`, `/readyz`, `/metrics`, and `/` for a first look, which is a
+//! page for browsers.
 
-use hyper::{Method, StatusCode, http::request::Parts};
+use hyper::{
+    Method, StatusCode,
+    header::{self, HeaderValue},
+    http::request::Parts,
+};
 
 use super::{
-    Doors,
+    Doors, pages,
     reply::{self, Reply},
 };
 use crate::{
@@ -20,7 +25,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// [`Kind::NotFound`], [`Kind::BadMethod`].
 pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
     let path = parts.uri.path();
-    if !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics") {
+    let page = pages::find(path, &parts.headers);
+    if page.is_none() && !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics") {
         return Err(Error::new(
             Kind::NotFound,
             "nothing lives here; x0's addresses are /get, /set, /del and /python/MsgHandler.py",
@@ -30,9 +36,17 @@ pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
         return Err(Error::new(Kind::BadMethod, format!("{} is not served here; use GET", parts.method)));
     }
     doors.metrics.request("http", "admin");
+    if let Some(page) = page {
+        return Ok(page);
+    }
     match path {
         "/readyz" => Ok(ready(doors)),
         "/metrics" => Ok(reply::reply(StatusCode::OK, OPENMETRICS, doors.post.metrics_text().await?)),
+        "/" => {
+            let mut reply = health(doors);
+            reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+            Ok(reply)
+        }
         _ => Ok(health(doors)),
     }
 }

@@ -16,6 +16,7 @@ mod http;
 mod lease;
 pub mod listen;
 pub mod mux;
+mod pages;
 pub mod post;
 mod reply;
 pub mod seqpacket;

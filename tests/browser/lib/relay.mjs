@@ -23,7 +23,7 @@ process.on('exit', () => {
   }
 });
 
-/** Starts `x0-relay serve` on a free port; ended when `t` (a test) ends. */
+/** Starts `x0-relay serve` on a free port; ended when `t` (a test) ends, or at once by `kill`. */
 export async function startRelay(t, ...args) {
   const child = spawn(binary(), serve('--listen', '127.0.0.1:0', ...args), { stdio: ['ignore', 'pipe', 'pipe'] });
   const output = new Output(child);
@@ -35,7 +35,11 @@ export async function startRelay(t, ...args) {
     clearTimeout(insist);
     running.delete(child.pid);
   });
-  return { base: await output.address() };
+  const kill = () => {
+    child.kill('SIGKILL');
+    return output.ended;
+  };
+  return { base: await output.address(), kill };
 }
 
 /**

@@ -1,0 +1,106 @@
+//! The page to try the relay with, and its assets: embedded in the binary, so that it asks no other host.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Response,
+    header::{self, HeaderName, HeaderValue},
+};
+
+use super::reply::Reply;
+
+/// What a browser can be given.
+struct File {
+    path: &'static str,
+    content_type: &'static str,
+    text: &'static str,
+}
+
+const FILES: [File; 3] = [
+    File { path: "/", content_type: "text/html; charset=utf-8", text: include_str!("pages/index.html") },
+    File { path: "/assets/try.js", content_type: "text/javascript; charset=utf-8", text: include_str!("pages/try.js") },
+    File { path: "/assets/style.css", content_type: "text/css; charset=utf-8", text: include_str!("pages/style.css") },
+];
+
+/// The page may use what comes from the relay itself, and nothing else; nobody may frame it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HEADERS: [(HeaderName, &str); 5] = [
+    (header::CACHE_CONTROL, "no-cache"),
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::VARY, "Accept"),
+];
+
+/// The file at this path, if there is one; at `/` only for those who name HTML among what they accept.
+pub fn find(path: &str, headers: &HeaderMap) -> Option<Reply> {
+    let file = FILES.iter().find(|file| file.path == path)?;
+    if path == "/" && !accepts_html(headers) {
+        return None;
+    }
+    let mut reply = Response::new(Full::new(Bytes::from_static(file.text.as_bytes())));
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
+    headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    Some(reply)
+}
+
+/// Whether `Accept` names `text/html` (RFC 9110 section 12.5.1). Ranges such as `*/*` do not count: curl sends that.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
+        named && !parts.any(is_refusal)
+    })
+}
+
+/// Whether a parameter of a media range is a weight of zero.
+fn is_refusal(parameter: &str) -> bool {
+    let weight = parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    weight.is_some_and(|(_, value)| value.trim().parse() == Ok(0.0_f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (header::ACCEPT, HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn html_is_for_those_who_name_it() {
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+        for yes in [&[browser][..], &["application/json, TEXT/HTML ; q=0.5"], &["a/b", "text/html;level=1"]] {
+            assert!(find("/", &accept(yes)).is_some(), "{yes:?}");
+        }
+        let odd = ["text/html; Q = 0.000", "text/htmlx", "x/text/html"];
+        for no in [&[][..], &["*/*"], &["text/*"], &["application/json"], &odd] {
+            assert!(find("/", &accept(no)).is_none(), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn every_file_has_its_headers_and_assets_are_for_everybody() {
+        for file in FILES {
+            let reply = find(file.path, &accept(&["text/html"])).expect("it is there");
+            assert_eq!(reply.headers()[header::CONTENT_TYPE], file.content_type);
+            assert_eq!(reply.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
+            assert_eq!(find(file.path, &HeaderMap::new()).is_some(), file.path != "/");
+        }
+        assert!(find("/assets/", &HeaderMap::new()).is_none());
+    }
+
+    #[test]
+    fn what_the_page_names_is_served() {
+        let html = FILES[0].text;
+        let named: Vec<&str> = html.split(['"', '\'']).filter(|text| text.starts_with("assets/")).collect();
+        assert_eq!(named.len(), FILES.len() - 1, "{named:?}");
+        for name in named {
+            assert!(find(&format!("/{name}"), &HeaderMap::new()).is_some(), "{name}");
+        }
+    }
+}
