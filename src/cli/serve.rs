@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -109,9 +110,14 @@ fn relay_banner(server: &Server) -> String {
     }
     lines.push("  messages       in memory: they end with this process".to_owned());
     lines.push("  access         open: whoever reaches it may send and receive".to_owned());
-    if let Some(address) = server.addresses.first() {
+    if let Some(mut address) = server.addresses.first().copied() {
+        // What stands for every address of this machine is none that a browser could go to.
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
         let url = if address.port() == 8080 { String::new() } else { format!(" --url http://{address}") };
-        lines.push(format!("  try            x0-relay watch tab-b{url}"));
+        lines.push(format!("  try            http://{address} in a browser, or in two terminals"));
+        lines.push(format!("                 x0-relay watch tab-b{url}"));
         lines.push(format!("                 x0-relay send tab-b '{{\"hello\":\"world\"}}'{url}"));
     }
     lines.join("\n") + "\n"
