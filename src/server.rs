@@ -188,6 +188,7 @@ impl Server {
         if let Some(link) = &self.link {
             // What is not told in time is delivered again.
             let _ = timeout(LAST_WORDS, link.flushed()).await;
+            link.last_words();
         }
         if let Some(hub) = &self.hub
             && let Err(error) = hub.close().await

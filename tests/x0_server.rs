@@ -144,16 +144,32 @@ fn a_poll_that_ends_while_x0s_server_answers_loses_nothing() {
     let _server = place.server_with_pause(Generation::Current, "0.15");
     // Far shorter than an exchange can take: most deadlines fall into one.
     let (_gateway, http) = place.gateway(&["--wait", "100ms", "--error-hold", "100ms"]);
-    let mut got = 0;
+    let mut got = Vec::new();
     for n in 0..10 {
         http.set_ok("a", "b", &format!(r#"{{"n":{n}}}"#));
-        got += messages(&http.get("b")).len();
+        got.extend(messages(&http.get("b")));
     }
     let mut ends = 0;
-    while got < 10 && ends < 100 {
-        got += messages(&http.get("b")).len();
+    while got.len() < 10 && ends < 100 {
+        got.extend(messages(&http.get("b")));
         ends += 1;
     }
     println!("10 messages, after {ends} further polls");
-    assert_eq!(got, 10);
+    let numbers: Vec<u64> = got.iter().map(|message| message["n"].as_u64().expect("a number")).collect();
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_gateway_that_drains_answers_with_what_x0s_server_has_let_go_of() {
+    let place = Place::new();
+    let _server = place.server_with_pause(Generation::Current, "0.6");
+    let (mut gateway, http) = place.gateway(&["--wait", "20s", "--log-level", "trace"]);
+    http.set_ok("a", "b", r#"{"n":1}"#);
+    let waiting = poll(&http, "b");
+    // The exchange takes 0.6 s from here.
+    gateway.logged("asking x0's own server");
+    gateway.terminate();
+    let (_, answer) = waiting.join().expect("a poll");
+    assert_eq!(messages(&answer), [json(r#"{"n":1,"session_src":"a"}"#)]);
+    assert_eq!(gateway.exit_code(), Some(0));
 }

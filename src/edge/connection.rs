@@ -41,7 +41,6 @@ enum Left {
 
 /// Serves a connection until it ends.
 pub async fn serve(tcp: tokio::net::TcpStream, number: u64, doors: Arc<Doors>) {
-    let _busy = doors.life.busy();
     let mut socket = Socket::new(tcp, Arc::new(Turn::new(number)));
     loop {
         if socket.unread.is_empty() && !next_request(&mut socket, &doors).await {

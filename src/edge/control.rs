@@ -87,7 +87,7 @@ impl Unfit {
 /// Accepts connections until the process has drained; `open` is dropped once the socket is closed.
 pub async fn accept(listener: Listener, control: Arc<Control>, open: mpsc::Sender<()>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut silent = Silent::default();
+    let mut guests = Guests::default();
     let accept_all = async {
         loop {
             let peer = match listener.accept().await {
@@ -98,8 +98,8 @@ pub async fn accept(listener: Listener, control: Arc<Control>, open: mpsc::Sende
                     continue;
                 }
             };
-            let Ok(permit) = silent.make_room(&permits).await else { return };
-            let (guest, leave) = (Arc::clone(&control), silent.newcomer());
+            let Ok(permit) = guests.make_room(&permits).await else { return };
+            let (guest, leave) = (Arc::clone(&control), guests.newcomer());
             control.life.spawn_detached(async move {
                 let _counted = (Counted::new(&guest.metrics.control_connections), permit);
                 serve(peer, leave, &guest).await;
@@ -117,9 +117,9 @@ pub async fn accept(listener: Listener, control: Arc<Control>, open: mpsc::Sende
 
 /// Peers that are no gateways, the oldest first: between two packets they make room for others.
 #[derive(Default)]
-struct Silent(VecDeque<Weak<Notify>>);
+struct Guests(VecDeque<Weak<Notify>>);
 
-impl Silent {
+impl Guests {
     async fn make_room(&mut self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, AcquireError> {
         if permits.available_permits() == 0
             && let Some(oldest) = std::iter::from_fn(|| self.0.pop_front()).find_map(|leave| leave.upgrade())
@@ -192,7 +192,10 @@ async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &
         Ok(Packet::Word(word)) => operate(word, who, peer, control).await,
         Err(error) => Err(error),
     };
-    let Err(error) = answered else { return true };
+    let error = match answered {
+        Ok(taken) => return taken,
+        Err(error) => error,
+    };
     control.metrics.error(error.kind);
     tracing::debug!(kind = error.kind.label(), detail = %error.detail, "refused on the control socket");
     say(peer, x0::error(&error, true).as_bytes()).await
@@ -205,7 +208,7 @@ async fn exchange(
     who: Who,
     peer: &Seqpacket,
     control: &Control,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let Control { hub, gate, metrics, .. } = control;
     let post = Post::Here(hub.clone(), *gate);
     let text = match request {
@@ -226,8 +229,7 @@ async fn exchange(
         Request::Nothing => x0::NOTHING,
     };
     // If the peer does not take it, it is gone: nothing of anybody's is lost by that.
-    say(peer, text.as_bytes()).await;
-    Ok(())
+    Ok(say(peer, text.as_bytes()).await)
 }
 
 /// Answers a GET with as many whole messages as fit; they are settled once the socket has taken the answer, because
@@ -238,15 +240,14 @@ async fn give(
     who: Who,
     peer: &Seqpacket,
     control: &Control,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let Control { hub, gate, metrics, .. } = control;
     let admission = gate.receive(who, session)?;
     let mut array = vec![b'['];
     let mut given = Vec::new();
     let room = bytes_max - x0::FRAME_BYTES;
     let Some(hold) = hub.hold(&admission, DECIDED_WITHIN).await else {
-        say(peer, x0::NOTHING.as_bytes()).await;
-        return Ok(());
+        return Ok(say(peer, x0::NOTHING.as_bytes()).await);
     };
     let mut after = Seq(0);
     let mut message = Vec::new();
@@ -284,17 +285,17 @@ async fn give(
     array.push(b']');
     if given.is_empty() {
         hold.nothing_there();
-        say(peer, x0::NOTHING.as_bytes()).await;
-        return Ok(());
+        return Ok(say(peer, x0::NOTHING.as_bytes()).await);
     }
-    if say(peer, &x0::mail(&array, false)).await {
+    let taken = say(peer, &x0::mail(&array, false)).await;
+    if taken {
         hub.settle(hold, Settle::Only(given)).await?;
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Carries out an operator's word.
-async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> Result<(), Error> {
+async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> Result<bool, Error> {
     let admission = control.gate.operate(who)?;
     let hub = &control.hub;
     control.metrics.request("control", "operate");
@@ -310,16 +311,18 @@ async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> R
             vec![format!(r#"{{"purged":{purged}}}"#)]
         }
         Word::Drain => {
+            let taken = say(peer, br#"{"draining":true}"#).await;
+            // After the answer: with nothing to wait for the process may be gone at once.
             control.life.ask_to_end();
-            vec![r#"{"draining":true}"#.to_owned()]
+            return Ok(taken);
         }
     };
     for answer in answers {
         if !say(peer, answer.as_bytes()).await {
-            break;
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 async fn stats(control: &Control) -> Result<String, Error> {

@@ -60,7 +60,8 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
         // Only costs latency if it fails.
         let _ = tcp.set_nodelay(true);
         let number = doors.metrics.connections_total.inc() + 1;
-        let counted = (Counted::new(&doors.metrics.connections), permit);
+        // Counted here, so that a drain that begins now waits for it.
+        let counted = (Counted::new(&doors.metrics.connections), doors.life.busy(), permit);
         let guest = Arc::clone(doors);
         doors.life.spawn_detached(async move {
             let _counted = counted;

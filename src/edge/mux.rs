@@ -33,7 +33,7 @@ const UNFINISHED_MAX: usize = 1_024;
 /// What a SET may hold beside its payload.
 const BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
 /// How long a gateway may take to say whether mail has arrived: longer than any client may take for its answer.
-const VERDICT_WITHIN: Duration = Duration::from_secs(360);
+const VERDICT_WITHIN: Duration = Duration::from_secs(660);
 /// The gateway ends a wait, not we.
 const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 

@@ -1,7 +1,8 @@
 //! `AF_UNIX` sockets of type `SOCK_SEQPACKET` (unix(7)): one packet in, one packet out, with the peer's credentials.
 
 use std::{
-    fs, io,
+    fs::{self, TryLockError},
+    io,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt, lchown},
@@ -138,7 +139,13 @@ impl Listener {
         let folder =
             fs::File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
         let folder = folder.map_err(named)?;
-        folder.lock().map_err(named)?;
+        folder.try_lock().map_err(|error| {
+            let what = match error {
+                TryLockError::WouldBlock => "another server is starting here; try again".to_owned(),
+                TryLockError::Error(error) => error.to_string(),
+            };
+            named(io::Error::new(io::ErrorKind::AddrInUse, what))
+        })?;
         remove_stale(path).map_err(named)?;
         let fd = new_socket()?;
         // Linux gives the file the mode of the unbound socket, less the mask; a mode set by path could hit another file.
@@ -148,7 +155,7 @@ impl Listener {
         umask(mask);
         bound.map_err(|error| named(error.into()))?;
         if settings.owner.is_some() || settings.group.is_some() {
-            // Does not follow a link that somebody may have put there.
+            // At least this follows no link that somebody may have put there meanwhile.
             lchown(path, settings.owner, settings.group).map_err(named)?;
         }
         // Nobody can connect before this, so nobody gets in before mode and owner are right.

@@ -89,11 +89,9 @@ async fn read(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Do
             // A body has no meaning here, and must not be taken for the next request.
             http::body(body, &doors.config).await.map_err(|error| Refusal { error, close: true })?;
             // HEAD asks what a GET would answer with; it must not take anybody's mail.
-            let get = parts.method == Method::GET;
-            if get {
-                Ok(x0::query(path, parts.uri.query().unwrap_or_default(), message_bytes)?)
-            } else {
-                Ok(Request::Nothing)
+            match parts.method {
+                Method::HEAD => Ok(Request::Nothing),
+                _ => Ok(x0::query(path, parts.uri.query().unwrap_or_default(), message_bytes)?),
             }
         }
         _ => {

@@ -22,10 +22,8 @@ use crate::{
 mod desks;
 mod inbox;
 
-pub use desks::Hold;
+pub use desks::{Desks, Hold, Place};
 pub use inbox::{Inbox, Lease, Mail, Next};
-
-use desks::Desks;
 
 /// How often what has expired is removed from mailboxes that nobody touches.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);

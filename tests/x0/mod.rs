@@ -55,6 +55,17 @@ impl Program {
         rest.split_whitespace().next().unwrap_or_default().to_owned()
     }
 
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+    }
+
+    /// Waits for its end.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().expect("a child").code()
+    }
+
     /// Waits for a line in the log (stderr) that holds `marker`.
     pub fn logged(&mut self, marker: &str) -> String {
         let line = self.errors.find(marker);

@@ -90,9 +90,9 @@ impl Lane {
             loop {
                 let verdicts = std::mem::take(&mut self.state.lock().verdicts);
                 // A verdict must not overtake its request.
-                while !verdicts.is_empty()
-                    && let Ok(frame) = frames.try_recv()
-                {
+                let before = if verdicts.is_empty() { 0 } else { frames.len() };
+                for _ in 0..before {
+                    let Ok(frame) = frames.try_recv() else { break };
                     if peer.send(&frame.write()).await.is_err() {
                         return;
                     }
@@ -173,6 +173,11 @@ impl Lane {
         }
     }
 
+    /// Whether the connection has ended.
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     /// Waits until the connection has ended.
     pub async fn ended(&self) {
         // The sender lives as long as `self`.
@@ -184,7 +189,7 @@ impl Lane {
         let (tell, told) = oneshot::channel();
         self.state.lock().open.insert(id, tell);
         let mut request = Request { lane: Arc::clone(self), id, told, undecided: false };
-        if *self.ended.borrow() {
+        if self.has_ended() {
             return None;
         }
         // If this is dropped half-way, the server is told to forget what it has.
@@ -198,20 +203,22 @@ impl Lane {
     /// A request that is done or refused.
     ///
     /// # Errors
-    /// The server's; [`Kind::Refused`] if it went away before it answered.
+    /// The server's; [`Kind::Draining`] if it was not asked, [`Kind::Refused`] if it went away before it answered.
     pub async fn ask(self: &Arc<Self>, kind: FrameKind, body: &[u8]) -> Result<(), Error> {
         let lost =
             || Error::new(Kind::Refused, "the message server went away before it answered; it may have done it or not");
+        let unsent =
+            || Error::new(Kind::Draining, "the message server is going away, and has not been asked; try again");
         let asked = async {
-            let mut request = self.start(kind, body).await.ok_or_else(lost)?;
+            let mut request = self.start(kind, body).await.ok_or_else(unsent)?;
             // Once it is sent whole it is carried out, whether or not its answer is heard.
             request.undecided = false;
             (&mut request.told).await.map_err(|_| lost())
         };
         match timeout(ANSWER_WITHIN, asked).await.map_err(|_| lost())? {
             Ok(Told::Done) => Ok(()),
-            Ok(Told::Refused(error)) => Err(error),
-            _ => Err(lost()),
+            Ok(Told::Refused(error)) | Err(error) => Err(error),
+            Ok(_) => Err(lost()),
         }
     }
 

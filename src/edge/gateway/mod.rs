@@ -144,8 +144,13 @@ impl Link {
 
     /// The way, once there is one, or at `deadline`.
     async fn way(&self, deadline: Instant) -> Way {
+        let there = |way: &Way| match way {
+            Way::Down => false,
+            Way::Frames(lane) => !lane.has_ended(),
+            Way::Original => true,
+        };
         let mut ways = self.0.way.subscribe();
-        match timeout_at(deadline, ways.wait_for(|way| !matches!(way, Way::Down))).await {
+        match timeout_at(deadline, ways.wait_for(there)).await {
             Ok(Ok(way)) => way.clone(),
             _ => Way::Down,
         }
@@ -158,20 +163,7 @@ impl Link {
     pub async fn send(&self, from: &SessionId, to: &SessionId, payload: &Payload) -> Result<(), Error> {
         // What parsed as JSON is UTF-8.
         let packet = control::set(from, to, &String::from_utf8_lossy(&payload.json));
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            match self.way(patience).await {
-                Way::Frames(lane) => match lane.ask(FrameKind::Send, packet.as_bytes()).await {
-                    // It has not taken it, and its successor may.
-                    Err(error) if error.kind == Kind::Draining => {
-                        timeout_at(patience, lane.ended()).await.map_err(|_| error)?;
-                    }
-                    result => return result,
-                },
-                Way::Original => return original::tell(self, &packet).await,
-                Way::Down => return Err(away()),
-            }
-        }
+        self.tell(FrameKind::Send, &packet).await
     }
 
     /// DEL.
@@ -179,7 +171,8 @@ impl Link {
     /// # Errors
     /// As [`Link::send`].
     pub async fn remove(&self, session: &SessionId) -> Result<(), Error> {
-        self.delete(FrameKind::Remove, session).await
+        self.0.original.forget(session);
+        self.tell(FrameKind::Remove, &control::ask("DEL", session)).await
     }
 
     /// DEL of what a legacy client was shown last; x0's own server removes all.
@@ -187,15 +180,32 @@ impl Link {
     /// # Errors
     /// As [`Link::send`].
     pub async fn remove_shown(&self, session: &SessionId) -> Result<(), Error> {
-        self.delete(FrameKind::RemoveShown, session).await
+        self.0.original.forget(session);
+        self.tell(FrameKind::RemoveShown, &control::ask("DEL", session)).await
     }
 
-    async fn delete(&self, kind: FrameKind, session: &SessionId) -> Result<(), Error> {
-        let packet = control::ask("DEL", session);
-        match self.way(Instant::now() + PATIENCE).await {
-            Way::Frames(lane) => lane.ask(kind, packet.as_bytes()).await,
-            Way::Original => original::tell(self, &packet).await,
-            Way::Down => Err(away()),
+    async fn tell(&self, kind: FrameKind, packet: &str) -> Result<(), Error> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            match self.way(patience).await {
+                Way::Frames(lane) => match lane.ask(kind, packet.as_bytes()).await {
+                    // It has not taken it, and its successor may.
+                    Err(error) if error.kind == Kind::Draining => {
+                        timeout_at(patience, lane.ended()).await.map_err(|_| error)?;
+                    }
+                    result => return result,
+                },
+                Way::Original => return original::tell(self, packet).await,
+                Way::Down => return Err(away()),
+            }
+        }
+    }
+
+    /// Says what is lost if the process ends now.
+    pub fn last_words(&self) {
+        let sessions = self.0.original.sessions_kept();
+        if sessions > 0 {
+            tracing::error!(sessions, "mail lost: x0's own server has let go of it, and nobody has come for it");
         }
     }
 
@@ -242,35 +252,68 @@ impl Waiting {
     /// # Errors
     /// The server's.
     pub async fn next(&mut self, max: Max, deadline: Instant) -> Result<Outcome, Error> {
-        let life = self.link.0.life.clone();
-        tokio::select! {
-            () = life.reached(Phase::Draining) => Ok(Outcome::Draining),
-            outcome = timeout_at(deadline, self.ask(max)) => outcome.unwrap_or(Ok(Outcome::Quiet)),
-        }
+        timeout_at(deadline, self.ask(max)).await.unwrap_or(Ok(Outcome::Quiet))
     }
 
     async fn ask(&self, max: Max) -> Result<Outcome, Error> {
         let forever = Instant::now() + Duration::from_secs(86_400);
+        let original = &self.link.0.original;
+        let mut place = None;
         loop {
-            match self.link.way(forever).await {
+            if original.keeps(&self.session) {
+                let place = place.get_or_insert_with(|| original.hang(&self.session));
+                match self.unless_draining(original::kept(&self.link, place)).await {
+                    Some(Some(lease)) => return Ok(mail_of(lease)),
+                    Some(None) => {}
+                    None => return Ok(Outcome::Draining),
+                }
+            }
+            let Some(way) = self.unless_draining(self.link.way(forever)).await else { return Ok(Outcome::Draining) };
+            match way {
                 Way::Down => {}
                 Way::Original => {
-                    if let Some((array, lease)) = original::ask(&self.link, &self.session).await? {
-                        return Ok(Outcome::Mail(array, Some(super::post::Lease::There(Lease::Original(lease)))));
+                    let place = place.get_or_insert_with(|| original.hang(&self.session));
+                    match self.unless_draining(original::turn(&self.link, place)).await {
+                        // Not broken off by a drain: it has removed what it brings.
+                        Some(Some(turn)) => {
+                            if let Some(lease) = original::ask(&self.link, turn).await? {
+                                return Ok(mail_of(lease));
+                            }
+                        }
+                        Some(None) => {}
+                        None => return Ok(Outcome::Draining),
                     }
                     // As x0's own front does.
-                    sleep(original::ASK_EVERY).await;
-                }
-                Way::Frames(lane) => match lane.receive(&self.session, self.mode, max).await {
-                    Said::Mail(array, lease) => {
-                        let lease = lease.map(|lease| super::post::Lease::There(Lease::Frames(lease)));
-                        return Ok(Outcome::Mail(array, lease));
+                    if self.unless_draining(sleep(original::ASK_EVERY)).await.is_none() {
+                        return Ok(Outcome::Draining);
                     }
-                    Said::Refused(error) => return Err(error),
-                    // The server is about to end, or has: the poll is held until there is another.
-                    Said::Gone => lane.ended().await,
-                },
+                }
+                Way::Frames(lane) => {
+                    match self.unless_draining(lane.receive(&self.session, self.mode, max)).await {
+                        Some(Said::Mail(array, lease)) => {
+                            let lease = lease.map(|lease| super::post::Lease::There(Lease::Frames(lease)));
+                            return Ok(Outcome::Mail(array, lease));
+                        }
+                        Some(Said::Refused(error)) => return Err(error),
+                        // The server is about to end, or has: the poll is held until there is another.
+                        Some(Said::Gone) if self.unless_draining(lane.ended()).await.is_some() => {}
+                        Some(Said::Gone) | None => return Ok(Outcome::Draining),
+                    }
+                }
             }
         }
     }
+
+    /// What `wait` brings; `None` if this process drains first.
+    async fn unless_draining<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            result = wait => Some(result),
+            () = self.link.0.life.reached(Phase::Draining) => None,
+        }
+    }
+}
+
+fn mail_of(lease: original::Lease) -> Outcome {
+    Outcome::Mail(lease.array().to_vec(), Some(super::post::Lease::There(Lease::Original(lease))))
 }
