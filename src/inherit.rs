@@ -26,7 +26,19 @@ pub struct Inherited {
 /// A descriptor that is neither a TCP socket nor an `AF_UNIX` one of type `SOCK_SEQPACKET`.
 pub fn take() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
-    for number in sd_notify::listen_fds()? {
+    let promised = sd_notify::listen_fds().map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("LISTEN_FDS and LISTEN_PID are to be numbers, as sd_listen_fds(3) says: {error}"),
+        )
+    })?;
+    for number in promised {
+        // Before it is taken over: a descriptor that nobody opened is not ours to close.
+        if nix::fcntl::fcntl(borrowed(number), FcntlArg::F_GETFD).is_err() {
+            let message =
+                format!("LISTEN_FDS promises descriptor {number}, which is not open; pass as many as it says");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         // SAFETY: the parent opened this descriptor for us, by the protocol; this is called once, so nobody owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(number) };
         fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -56,6 +68,11 @@ pub fn take() -> io::Result<Inherited> {
         }
     }
     Ok(inherited)
+}
+
+fn borrowed(number: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'static> {
+    // SAFETY: used at once, for a question that a descriptor which is not open answers with an error.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(number) }
 }
 
 fn nonblocking(fd: &OwnedFd) -> io::Result<()> {

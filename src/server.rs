@@ -1,14 +1,17 @@
 //! Assembly: settings to sockets, store, hub, gate and doors; and the drain, phase by phase.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, os::fd::AsRawFd, path::PathBuf, sync::Arc, time::Duration};
 
 use nix::{
-    sys::resource::{Resource, getrlimit, setrlimit},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{UnixAddr, getsockname},
+    },
     unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid},
 };
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     time::{sleep, timeout},
 };
 
@@ -115,7 +118,7 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
         life.spawn_detached(control::accept(listener, Arc::new(control), open));
     }
     let post = Post::Here(hub.clone(), gate);
-    let doors = Arc::new(Doors { post, config: config.http, life: life.clone(), metrics });
+    let doors = Arc::new(Doors { post, config: config.http, life: life.clone(), metrics, crowded: Notify::new() });
     let (addresses, still_open) = open_doors(listeners, &doors)?;
     life.enter(Phase::Ready);
     Ok(Server {
@@ -149,7 +152,13 @@ pub fn gateway(config: config::Gateway, mut inherited: Inherited) -> Result<Serv
     }
     give_up_privileges(&config.process)?;
     let (link, task) = Link::open(config.socket.clone(), &life, Arc::clone(&metrics));
-    let doors = Arc::new(Doors { post: Post::There(link.clone()), config: config.http, life: life.clone(), metrics });
+    let doors = Arc::new(Doors {
+        post: Post::There(link.clone()),
+        config: config.http,
+        life: life.clone(),
+        metrics,
+        crowded: Notify::new(),
+    });
     let (addresses, still_open) = open_doors(listeners, &doors)?;
     life.enter(Phase::Ready);
     let (socket, process) = (Some(config.socket), config.process);
@@ -239,7 +248,8 @@ fn control_listener(
     inherited: Option<std::os::fd::OwnedFd>,
 ) -> Result<(Option<Listener>, Option<PathBuf>), StartError> {
     if let Some(fd) = inherited {
-        return Ok((Some(Listener::inherited(fd)?), None));
+        let path = getsockname::<UnixAddr>(fd.as_raw_fd()).ok().and_then(|address| address.path().map(PathBuf::from));
+        return Ok((Some(Listener::inherited(fd)?), path));
     }
     match &settings.place {
         SocketPlace::Nowhere => Ok((None, None)),
@@ -258,9 +268,7 @@ fn open_doors(
     listeners: Vec<std::net::TcpListener>,
     doors: &Arc<Doors>,
 ) -> Result<(Vec<SocketAddr>, mpsc::Receiver<()>), StartError> {
-    // A listener holds a permit while it waits.
-    let permits = affordable(doors.config.connections) + listeners.len().saturating_sub(1);
-    let permits = Arc::new(Semaphore::new(permits));
+    let permits = Arc::new(Semaphore::new(affordable(doors.config.connections)));
     let (open, still_open) = mpsc::channel(1);
     let mut addresses = Vec::new();
     for listener in listeners {

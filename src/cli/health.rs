@@ -10,7 +10,7 @@ use super::{Done, Failure, control, http::Relay, show};
 use crate::{lifecycle::Phase, wire::control::Word};
 
 /// How long a relay that is well may take to say so.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// Asks `/readyz` of the relay that `--url` names, or else the one that `X0_RELAY_LISTEN` starts here; one that serves
 /// no HTTP is asked over its control socket.

@@ -35,15 +35,20 @@ impl Relay {
         Self::at(matches.get_one::<String>("url").map_or("http://127.0.0.1:8080", String::as_str))
     }
 
-    /// The relay at a URL of which only scheme, host and port are looked at.
+    /// The relay at a URL without a path.
     ///
     /// # Errors
     /// The URL is none that is understood.
     pub fn at(url: &str) -> Result<Self, Failure> {
         let wrong = || Failure::usage(format!("{url:?} is no URL such as http://127.0.0.1:8080"));
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        if uri.scheme_str() != Some("http") {
-            return Err(wrong());
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(Failure::usage("TLS is not spoken here; name an http:// address")),
+            _ => return Err(wrong()),
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(Failure::usage(format!("{url:?} has a path; x0's addresses are at the root of a relay")));
         }
         let authority = uri.authority().ok_or_else(wrong)?;
         let authority =

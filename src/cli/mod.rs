@@ -70,7 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.text.is_empty() {
-                eprintln!("x0-relay: {}", failure.text);
+                show::complain(&failure.text);
             }
             ExitCode::from(failure.code)
         }
@@ -138,7 +138,7 @@ fn command() -> Command {
                         .long("count")
                         .value_name("N")
                         .value_parser(clap::value_parser!(u64).range(1..))
-                        .help("End after this many messages"),
+                        .help("End once this many have come; one answer over HTTP may bring more"),
                 )
                 .arg(Arg::new("session").value_name("SESSION").required(true).help("Whose messages"))
                 .after_help("It is the session's receiver: what it prints is gone from the mailbox.\n\nExample:\n  x0-relay watch tab-b --json | jq ."),
@@ -159,7 +159,7 @@ fn command() -> Command {
                 .arg(Arg::new("session").value_name("SESSION").required(true).help("Whose messages")),
         )
         .subcommand(operator("drain", "End the relay in order, and wait until it has ended"))
-        .subcommand(Command::new("health").about("Ask whether the relay is ready: exit code 0 if it is, 1 if not").arg(url()))
+        .subcommand(Command::new("health").about("Ask whether the relay is ready: exit code 0 if it is, 1 or 3 if not").arg(url()))
 }
 
 fn operator(name: &'static str, about: &'static str) -> Command {

@@ -69,6 +69,9 @@ async fn over_socket(
     to: &SessionId,
     payload: &str,
 ) -> Result<String, Failure> {
+    if !path.exists() {
+        return Err(Failure::unreachable(format!("no relay at {}", path.display())));
+    }
     let (link, _task) = Link::open(path.to_owned(), &Lifecycle::start(), Arc::default());
     let payload = Payload { json: Bytes::copy_from_slice(payload.as_bytes()), shape: Shape::Object };
     link.send(from, to, &payload).await.map_err(|error| refusal(&error))?;

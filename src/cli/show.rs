@@ -17,6 +17,11 @@ pub fn line(text: &str) -> Result<bool, Failure> {
     }
 }
 
+/// A line on standard error. If nobody reads it, nothing can be done about that.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "x0-relay: {text}");
+}
+
 /// Lines on standard output, until there are no more or nobody reads them.
 ///
 /// # Errors

@@ -73,7 +73,7 @@ async fn over_http(mut relay: Relay, session: &SessionId, printer: &mut Printer)
             Ok((_, body)) => body,
             Err(failure) if !seen => return Err(failure),
             Err(failure) => {
-                eprintln!("x0-relay: {}; trying again", failure.text);
+                show::complain(&format!("{}; trying again", failure.text));
                 sleep(pause).await;
                 pause = (pause * 2).min(RETRY_LAST);
                 continue;

@@ -11,13 +11,15 @@ use super::{
 use crate::{id::SESSION_BYTES_MAX, message::MESSAGE_OVERHEAD_BYTES};
 
 /// Puts every contradiction in `settings` among their faults.
-pub fn find(settings: &mut Settings, command: Command) {
+pub fn find(settings: &mut Settings, command: Command, inherits: bool) {
     let mut faults = Vec::new();
     listen(settings, &mut faults);
     group(settings, &mut faults);
     match command {
         Command::Serve => {
-            doors(settings, &mut faults);
+            if !inherits {
+                doors(settings, &mut faults);
+            }
             sizes(settings, &mut faults);
         }
         Command::Gateway => gateway(settings, &mut faults),

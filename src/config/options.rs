@@ -316,7 +316,7 @@ pub static SETTINGS: &[Setting] = &[
         BOTH,
         (Limits, Kind::Duration("100ms", "1h")),
         Text("10s"),
-        "How long an answer may take to be written",
+        "How long a reader may take nothing of its answer",
         "Longer for large answers over very slow networks. What was not taken goes back to the mailbox.",
     ),
     row(
@@ -357,7 +357,7 @@ pub static SETTINGS: &[Setting] = &[
         (Operation, Kind::Choice(&["error", "warn", "info", "debug", "trace"])),
         Text("info"),
         "The least important log lines to write",
-        "debug shows each request; no level shows a payload.",
+        "debug shows refused requests, trace each one; no level shows a payload.",
     ),
     row(
         "log-format",

@@ -268,7 +268,9 @@ impl Settings {
     }
 
     fn into_serve(mut self, env: &Environment) -> Result<Serve, Vec<Fault>> {
-        contradictions::find(&mut self, Command::Serve);
+        // What is inherited stands for addresses and socket.
+        let inherits = env.contains_key(OsStr::new("LISTEN_FDS"));
+        contradictions::find(&mut self, Command::Serve, inherits);
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
@@ -289,7 +291,7 @@ impl Settings {
     }
 
     fn into_gateway(mut self) -> Result<Gateway, Vec<Fault>> {
-        contradictions::find(&mut self, Command::Gateway);
+        contradictions::find(&mut self, Command::Gateway, false);
         match self.socket().flatten() {
             Some(socket) if self.faults.is_empty() => {
                 Ok(Gateway { http: self.http(), socket, process: self.process() })

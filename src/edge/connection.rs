@@ -43,6 +43,7 @@ enum Left {
 pub async fn serve(tcp: tokio::net::TcpStream, number: u64, doors: Arc<Doors>) {
     let mut socket = Socket::new(tcp, Arc::new(Turn::new(number)));
     loop {
+        socket.skip_empty_lines();
         if socket.unread.is_empty() && !next_request(&mut socket, &doors).await {
             // Nothing of ours is on its way, so there is nothing to wait for.
             return;
@@ -68,11 +69,12 @@ async fn next_request(socket: &mut Socket, doors: &Doors) -> bool {
     let limit = doors.config.header_bytes;
     let waited = tokio::select! {
         biased;
-        read = timeout(doors.config.idle_timeout, socket.read_more(limit)) => read,
+        read = timeout(doors.config.idle_timeout, socket.read_request(limit)) => read,
+        () = doors.crowded.notified() => return false,
         () = doors.life.reached(Phase::Draining) => {
             // Browsers send a request again only if a connection breaks that has served one.
             let grace = if socket.turn.request_id().request == 0 { DRAIN_GRACE } else { DRAIN_GRACE_USED };
-            timeout(grace, socket.read_more(limit)).await
+            timeout(grace, socket.read_request(limit)).await
         }
     };
     matches!(waited, Ok(Ok(n)) if n > 0)

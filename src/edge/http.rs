@@ -36,7 +36,7 @@ const OVERLONG_BYTES: usize = 4 << 20;
 pub async fn handle(request: Request<Incoming>, doors: Arc<Doors>, turn: Arc<Turn>) -> Result<Reply, Infallible> {
     let id = turn.begin();
     let (parts, body) = request.into_parts();
-    tracing::trace!(request = %id, method = %parts.method, path = ?parts.uri.path(), "request");
+    tracing::trace!(request = %id, method = %parts.method, path = %parts.uri.path(), "request");
     let reply = route(parts, body, &doors, &turn, id).await;
     turn.answered();
     Ok(if doors.life.is_draining() { reply::closing(reply) } else { reply })
@@ -51,7 +51,7 @@ async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id
         // A 200 would mean that a tunnel is open.
         return reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy")));
     }
-    if let Some(path) = wire::x0::Path::of(parts.uri.path()) {
+    if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
         return x0::handle(path, parts, body, doors, turn, id).await;
     }
     match admin::route(&parts, doors).await {

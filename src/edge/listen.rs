@@ -1,4 +1,5 @@
-//! TCP: bound here or inherited. A permit comes before accept, so overload waits in the kernel, not in our memory.
+//! TCP: bound here or inherited. Overload waits in the kernel, not in our memory: only one connection is accepted that
+//! has no permit yet, and while it waits the connection that has been idle longest makes room.
 
 use std::{
     io,
@@ -45,8 +46,7 @@ pub async fn accept(listener: TcpListener, doors: Arc<Doors>, permits: Arc<Semap
 
 async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Semaphore>) {
     let mut pause = PAUSE_FIRST;
-    // Ends only if the semaphore is closed, which nobody does.
-    while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
+    loop {
         let tcp = match listener.accept().await {
             Ok((tcp, _)) => tcp,
             Err(error) => {
@@ -57,6 +57,11 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
             }
         };
         pause = PAUSE_FIRST;
+        if permits.available_permits() == 0 {
+            doors.crowded.notify_one();
+        }
+        // Fails only if the semaphore is closed, which nobody does.
+        let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
         // Only costs latency if it fails.
         let _ = tcp.set_nodelay(true);
         let number = doors.metrics.connections_total.inc() + 1;

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::{error::Error, id::RequestId, lifecycle::Lifecycle, mailbox::Max, metrics::Metrics, settings};
 
 mod admin;
@@ -34,6 +36,8 @@ pub struct Doors {
     pub life: Lifecycle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Rung when no further connection can be had: the one that has been idle longest makes room.
+    pub crowded: Notify,
 }
 
 impl Doors {

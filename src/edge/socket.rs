@@ -79,6 +79,26 @@ impl Socket {
         }
     }
 
+    /// Waits for the first bytes of a request. May be dropped.
+    ///
+    /// # Errors
+    /// As [`Socket::read_more`].
+    pub async fn read_request(&mut self, max: usize) -> io::Result<usize> {
+        loop {
+            let n = self.read_more(max).await?;
+            self.skip_empty_lines();
+            if n == 0 || !self.unread.is_empty() {
+                return Ok(n);
+            }
+        }
+    }
+
+    /// Empty lines before a request are no part of it (RFC 9112 section 2.2).
+    pub fn skip_empty_lines(&mut self) {
+        let empty = self.unread.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.unread.advance(empty);
+    }
+
     /// Puts up to `max` bytes that are there already behind those unread.
     pub fn read_what_is_there(&mut self, max: usize) {
         let room = max.saturating_sub(self.unread.len());
@@ -98,12 +118,27 @@ impl Socket {
         let mut both = head.chain(body);
         while both.has_remaining() {
             let step = (Instant::now() + stall).min(give_up);
-            let written = timeout_at(step, self.tcp.write_buf(&mut both)).await;
-            if written.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            let before = self.fate();
+            match timeout_at(step, self.tcp.write_buf(&mut both)).await {
+                Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    written?;
+                }
+                // A socket is writable only once a good part of its buffer is free: a slow reader may have taken some.
+                Err(_) if Instant::now() < give_up && self.has_taken(before) => {}
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
         Ok(())
+    }
+
+    /// Whether the peer has acknowledged something since `before`.
+    fn has_taken(&self, before: Fate) -> bool {
+        match (before, self.fate()) {
+            (Fate::OnItsWay(before), Fate::OnItsWay(now)) => now < before,
+            (Fate::OnItsWay(_), Fate::Acknowledged) => true,
+            _ => false,
+        }
     }
 
     /// What has become of everything written so far.
@@ -154,15 +189,14 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() {
             let n = self.unread.len().min(buf.remaining());
-            buf.put_slice(&self.unread.split_to(n));
-            self.turn.bytes_read();
+            let bytes = self.unread.split_to(n);
+            self.turn.bytes_read(&bytes);
+            buf.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let result = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.turn.bytes_read();
-        }
+        self.turn.bytes_read(&buf.filled()[before..]);
         result
     }
 }

@@ -97,10 +97,10 @@ impl Turn {
         if state.blocked_since.is_some() { None } else { state.park.take() }
     }
 
-    /// The socket gave bytes.
-    pub fn bytes_read(&self) {
+    /// The socket gave these bytes. Empty lines are no part of a request yet.
+    pub fn bytes_read(&self, bytes: &[u8]) {
         let mut state = self.state.lock();
-        if state.stage == Stage::Idle {
+        if state.stage == Stage::Idle && bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
             (state.stage, state.since) = (Stage::Head, Instant::now());
         }
     }

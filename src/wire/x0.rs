@@ -62,9 +62,11 @@ pub enum Path {
 }
 
 impl Path {
-    /// Which of the addresses a URL's path is, if any.
-    pub fn of(path: &str) -> Option<Self> {
+    /// Which of the addresses a URL's path is, if any. The oldest clients are known by their query, wherever they ask.
+    pub fn of(path: &str, query: Option<&str>) -> Option<Self> {
+        let says = |name: &str| query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with(name)));
         match path {
+            "/" if says("Type=") && (says("Session=") || says("SYS_SESSION=")) => Some(Path::Handler),
             "/python/MsgHandler.py" => Some(Path::Handler),
             "/get" => Some(Path::Get),
             "/set" => Some(Path::Set),

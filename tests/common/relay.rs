@@ -47,6 +47,7 @@ pub struct Builder {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     bare: bool,
+    dead_stderr: bool,
     /// In the order of their numbers from 3 on; at most two.
     inherited: Vec<OwnedFd>,
     inherited_http: Vec<SocketAddr>,
@@ -84,6 +85,13 @@ impl Builder {
     #[must_use]
     pub fn inherit_control(mut self, listener: OwnedFd) -> Self {
         self.inherited.push(listener);
+        self
+    }
+
+    /// Gives it a stderr whose reader has gone.
+    #[must_use]
+    pub fn with_dead_stderr(mut self) -> Self {
+        self.dead_stderr = true;
         self
     }
 
@@ -154,7 +162,10 @@ impl Builder {
         let inherits = !self.inherited.is_empty();
         let mut command = self.command();
         if !inherits {
-            command.stdin(Stdio::null()).stderr(Stdio::piped());
+            let (reader, writer) = std::io::pipe().expect("descriptors are free");
+            let stderr = if self.dead_stderr { Stdio::from(writer) } else { Stdio::piped() };
+            drop(reader);
+            command.stdin(Stdio::null()).stderr(stderr);
         }
         let process = Process::spawn(command);
         let ready = process.stdout.wait_for(START, |text| {

@@ -142,3 +142,15 @@ fn at_the_default_level_traffic_is_not_logged() {
     let after = relay.log();
     assert!(after.lines().count() < before + 10, "{after}");
 }
+
+#[test]
+fn a_log_that_nobody_reads_any_more_stops_nothing() {
+    // The shell's stderr is a pipe whose reader has gone before the relay starts.
+    let mut relay = Relay::builder().args(&["--log-level", "trace", "--wait", "20s"]).with_dead_stderr().start();
+    let waiting = relay.park("b");
+    relay.set("a", "c", "{}");
+    assert_eq!(relay.poll("c").len(), 1);
+    relay.term();
+    assert_eq!(waiting.answer().0.text(), r#"{"messages": null}"#);
+    assert_eq!(relay.wait_exit(Duration::from_secs(5)).code(), Some(0));
+}
