@@ -107,7 +107,10 @@ fn relay_banner(server: &Server) -> String {
     if let Some(path) = &server.socket {
         lines.push(format!("  control socket {}", path.display()));
     }
-    lines.push("  messages       in memory: they end with this process".to_owned());
+    lines.push(match &server.data_dir {
+        None => "  messages       in memory: they end with this process".to_owned(),
+        Some(dir) => format!("  messages       on disk in {}", dir.display()),
+    });
     lines.push("  access         open: whoever reaches it may send and receive".to_owned());
     if let Some(address) = server.addresses.first() {
         let url = if address.port() == 8080 { String::new() } else { format!(" --url http://{address}") };
