@@ -27,12 +27,12 @@ if docker container inspect "$name" >/dev/null 2>&1; then
   docker rm "$name" >/dev/null
 fi
 
-# The volume holds the control socket, for x0's own front or a gateway in another container.
+# One volume holds the control socket, for x0's own front or a gateway in another container; the other the messages.
 docker run -d \
   --name "$name" --hostname "$name" \
   --network "$network" --ip 172.20.0.100 --network-alias x0-msg-server.x0.localnet \
   --publish 8080:8080 \
-  --volume x0-msg-server:/var/lib/msgserver \
+  --volume x0-msg-server:/var/lib/msgserver --volume x0-relay-data:/var/lib/x0-relay \
   --stop-timeout "$stop_timeout" --restart unless-stopped \
   --ulimit nofile=65536:65536 \
   --read-only --cap-drop ALL --security-opt no-new-privileges \

@@ -66,6 +66,8 @@ kinds! {
     TooManySessions: Relay, retry true, 503, close 1013, "too_many_sessions", "TooManySessions", "Too many sessions";
     /// All mailboxes together have no room for the message.
     MemoryFull: Relay, retry true, 503, close 1013, "memory_full", "MemoryFull", "Memory full";
+    /// What is accepted must be on disk, and the disk does not take it.
+    StorageFailed: Relay, retry true, 503, close 1013, "storage_failed", "StorageError", "Storage failed";
     /// The server behind the gateway cannot be reached.
     Refused: Relay, retry true, 503, close 1013, "refused", "ConnectionRefusedError", "Connection refused";
     /// The relay is about to end.

@@ -1,6 +1,7 @@
-//! How the process lives: its clock, its tasks, its phases. Nothing else spawns.
+//! How the process lives: its clock, its tasks and threads, its phases. Nothing else spawns.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -172,6 +173,14 @@ impl Lifecycle {
     pub fn tasks(&self) -> usize {
         self.tasks.len()
     }
+}
+
+/// Starts a thread for what blocks: it ends when `work` does. Whoever starts one sees to it that it is told to end.
+///
+/// # Errors
+/// The system has none to spare.
+pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
 /// A running task; dropping this ends it.

@@ -15,6 +15,10 @@ impl Seq {
     }
 }
 
+/// Its number in the journal: rising over all mailboxes, in the order of acceptance. Means nothing in memory alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Arrival(pub u64);
+
 /// Milliseconds since 1970-01-01 UTC, leap seconds not counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct UnixMs(pub u64);

@@ -31,7 +31,7 @@ use crate::{
     lifecycle::{Lifecycle, Phase, Task},
     mailbox::Capacity,
     metrics::Metrics,
-    storage::{Limits, Local, Null},
+    storage::{self, AnyStore, Directory, Disk, Limits, Local, Null},
 };
 
 /// How long the end may wait for what only tidies up.
@@ -73,6 +73,8 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     /// Where the control socket is.
     pub socket: Option<PathBuf>,
+    /// Where messages are kept on disk, if they are.
+    pub data_dir: Option<PathBuf>,
     process: config::Process,
     hub: Option<Hub>,
     link: Option<Link>,
@@ -100,9 +102,12 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
     if listeners.is_empty() && control_listener.is_none() {
         return Err(StartError::Refused("there is neither an address to listen on nor a control socket".to_owned()));
     }
+    if let Some(dir) = &config.mail.data_dir {
+        storage::prepare(dir, config.process.user, config.process.group).map_err(unfit)?;
+    }
     give_up_privileges(&config.process)?;
 
-    let hub = hub(&config.mail, &life, &metrics);
+    let hub = hub(&config.mail, &life, &metrics)?;
     let gate = Gate::open(geteuid().as_raw());
     let tasks = vec![life.spawn(hub.clone().sweep())];
     let (open, control_open) = mpsc::channel(1);
@@ -125,6 +130,7 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
         life,
         addresses,
         socket,
+        data_dir: config.mail.data_dir,
         process: config.process,
         hub: Some(hub),
         link: None,
@@ -167,6 +173,7 @@ pub fn gateway(config: config::Gateway, mut inherited: Inherited) -> Result<Serv
         life,
         addresses,
         socket,
+        data_dir: None,
         process,
         hub: None,
         link: Some(link),
@@ -210,7 +217,12 @@ impl Server {
     }
 }
 
-fn hub(mail: &config::Mail, life: &Lifecycle, metrics: &Arc<Metrics>) -> Hub {
+/// A data directory that cannot be used.
+fn unfit(error: crate::error::Error) -> StartError {
+    StartError::Refused(error.detail.into_owned())
+}
+
+fn hub(mail: &config::Mail, life: &Lifecycle, metrics: &Arc<Metrics>) -> Result<Hub, StartError> {
     let bells = Bells::default();
     let mailbox = Capacity {
         messages: mail.mailbox_messages,
@@ -223,8 +235,14 @@ fn hub(mail: &config::Mail, life: &Lifecycle, metrics: &Arc<Metrics>) -> Hub {
         memory: mail.memory,
         forget_after_ms: u64::try_from(mail.forget_after.as_millis()).unwrap_or(u64::MAX),
     };
-    let store = Arc::new(Local::new(Null, limits, life.clock, bells.ring()));
-    Hub::new(store, bells, life.clone(), Arc::clone(metrics), mail.ttl)
+    let store: AnyStore = match &mail.data_dir {
+        None => Arc::new(Local::new(Null, limits, life.clock, bells.ring()).map_err(unfit)?),
+        Some(dir) => {
+            let journal = Disk::new(Directory::take(dir).map_err(unfit)?, mail.sync);
+            Arc::new(Local::new(journal, limits, life.clock, bells.ring()).map_err(unfit)?)
+        }
+    };
+    Ok(Hub::new(store, bells, life.clone(), Arc::clone(metrics), mail.ttl))
 }
 
 fn listeners(http: &config::Http, inherited: &mut Inherited) -> Result<Vec<std::net::TcpListener>, StartError> {

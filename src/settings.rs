@@ -98,6 +98,19 @@ pub struct Mail {
     pub memory: usize,
     /// An empty mailbox is forgotten this long after the last contact.
     pub forget_after: Duration,
+    /// Where messages are kept on disk; nowhere: in memory alone.
+    pub data_dir: Option<PathBuf>,
+    /// When what is kept on disk is safe.
+    pub sync: SyncRule,
+}
+
+/// When a message in the journal is safe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncRule {
+    /// Before its answer.
+    Always,
+    /// This long after its answer at the latest: a crash may lose it until then.
+    Every(Duration),
 }
 
 /// What happens to a message that has no room in its mailbox.

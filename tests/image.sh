@@ -61,6 +61,9 @@ ok 'asks for open access by name'
 container=$(buildah from --pull-never x0-relay:test)
 root=$(buildah mount "$container")
 equal 'everything in it that is no directory' /x0-relay "$(cd "$root" && find . -not -type d -printf '/%P\n')"
+equal 'owner of the data directory' 10001:33 "$(stat -c %u:%g "$root/var/lib/x0-relay")"
+[[ $(said .Docker.Config.Env) == *X0_RELAY_DATA_DIR=/var/lib/x0-relay* ]] || fail 'the image names no data directory'
+ok 'keeps messages in its data directory'
 equal 'owner of the directory of the control socket' 10001:33 "$(stat -c %u:%g "$root/var/lib/msgserver")"
 if command -v readelf >/dev/null; then
   ! readelf -lW "$root/x0-relay" | grep -q INTERP || fail 'the binary asks for a dynamic loader'

@@ -23,7 +23,7 @@ pub fn is_delivered(from: &SessionId, payload: &Payload) {
         payload: payload.json.clone(),
         shape: payload.shape,
     };
-    let letter = Letter { seq: Seq(1), message: Arc::new(message) };
+    let letter = Letter { seq: Seq(1), arrival: Default::default(), message: Arc::new(message) };
     let mut out = Vec::new();
     x0::write_message(&letter, &mut out);
     is_message(&written(&out), from, payload);

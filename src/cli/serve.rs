@@ -108,7 +108,10 @@ fn relay_banner(server: &Server) -> String {
     if let Some(path) = &server.socket {
         lines.push(format!("  control socket {}", path.display()));
     }
-    lines.push("  messages       in memory: they end with this process".to_owned());
+    lines.push(match &server.data_dir {
+        None => "  messages       in memory: they end with this process".to_owned(),
+        Some(dir) => format!("  messages       on disk in {}", dir.display()),
+    });
     lines.push("  access         open: whoever reaches it may send and receive".to_owned());
     if let Some(mut address) = server.addresses.first().copied() {
         // What stands for every address of this machine is none that a browser could go to.

@@ -58,6 +58,8 @@ Settings come from flags, else the environment, else the file, else the defaults
 Examples:
   x0-relay serve
       On this machine alone, http://127.0.0.1:8080, messages in memory.
+  x0-relay serve --data-dir /var/lib/x0-relay
+      The same, with messages on disk: they outlive the relay.
   x0-relay serve --listen 0.0.0.0:8080 --auth open
       For everybody who reaches this machine, as x0's own message server does.
   x0-relay serve --listen none --socket /var/lib/msgserver/messageserver.socket --socket-group www-data
@@ -117,7 +119,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 6);
+        assert_eq!(seen, 7);
     }
 
     #[test]

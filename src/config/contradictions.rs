@@ -21,6 +21,7 @@ pub fn find(settings: &mut Settings, command: Command, inherits: bool) {
                 doors(settings, &mut faults);
             }
             sizes(settings, &mut faults);
+            journal(settings, &mut faults);
         }
         Command::Gateway => gateway(settings, &mut faults),
     }
@@ -140,6 +141,15 @@ fn sizes(settings: &Settings, faults: &mut Vec<Fault>) {
     }
 }
 
+fn journal(settings: &Settings, faults: &mut Vec<Fault>) {
+    let interval = said(settings, &["sync"]).is_some_and(|given| matches!(given.value, Value::Duration(_)));
+    let nowhere = said(settings, &["data-dir"]).is_none_or(|given| given.value == Value::Path(None));
+    if interval && nowhere && settings.is_sound("sync") && settings.is_sound("data-dir") {
+        let wrong = format!("there is nothing to sync, with {}", other(settings, "data-dir"));
+        faults.push(fault_at(settings, &["sync"], Wrong::new(wrong, "name a data-dir, or leave sync out")));
+    }
+}
+
 /// Of two settings the one to report, which somebody has set, and the other as it was written.
 fn rivals<'a>(settings: &Settings, first: &'a str, second: &'a str) -> (&'a str, String) {
     if settings.given(first).is_empty() { (second, other(settings, first)) } else { (first, other(settings, second)) }
@@ -242,6 +252,18 @@ mod tests {
             "relay.toml:1: user = 33: a user by number, without a group: the process would keep the group that it was started \
              with; set group too, such as group = 33 (--group 33), or give the user's name",
         );
+    }
+
+    #[test]
+    fn an_interval_needs_something_to_sync() {
+        one(
+            &of_file("sync = \"1s\""),
+            "relay.toml:1: sync = \"1s\": there is nothing to sync, with data-dir = none (the default); name a data-dir, \
+             or leave sync out",
+        );
+        let good = Sources { flags: &["--sync", "1s", "--data-dir", "d"], ..Sources::default() };
+        assert!(good.serve().is_ok());
+        assert!(Sources { flags: &["--sync", "always"], ..Sources::default() }.serve().is_ok());
     }
 
     #[test]

@@ -211,7 +211,8 @@ fn text(kind: Kind, value: &DeValue<'_>) -> Result<OsString, Wrong> {
         Kind::Mode => ("a string such as \"0660\"", string(value).or_else(|| octal(value))),
         Kind::Duration(..) => ("a string with a unit, such as \"10s\"", string(value)),
         Kind::Addresses => ("a string such as \"127.0.0.1:8080\", or a list of them", string(value)),
-        Kind::Choice(_) | Kind::Socket | Kind::File => ("a string in quotes", string(value)),
+        Kind::Sync(..) => ("a string: \"always\", or with a unit, such as \"1s\"", string(value)),
+        Kind::Choice(_) | Kind::Socket | Kind::Directory | Kind::File => ("a string in quotes", string(value)),
     };
     text.map(OsString::from).ok_or_else(|| Wrong::new(a_type(value), format!("write {wanted}")))
 }

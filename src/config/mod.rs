@@ -24,7 +24,9 @@ use std::{
 pub use fault::Fault;
 pub use resolve::{check, gateway, serve};
 
-pub use crate::settings::{ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace};
+pub use crate::settings::{
+    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule,
+};
 
 /// Where the control socket is unless somebody says otherwise, for this user.
 #[must_use]

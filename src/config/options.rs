@@ -232,6 +232,22 @@ pub static SETTINGS: &[Setting] = &[
         "Shorter if sessions come and go quickly and the limit on them is near.",
     ),
     row(
+        "data-dir",
+        SERVE,
+        (Delivery, Kind::Directory),
+        Text("none"),
+        "The directory that keeps messages on disk; none: in memory alone",
+        "For messages that outlive the process. It is made if it is missing, and is for one relay alone.",
+    ),
+    row(
+        "sync",
+        SERVE,
+        (Delivery, Kind::Sync("10ms", "1h")),
+        Text("always"),
+        "With data-dir, when a message is safe: always, before its answer; or this long after it",
+        "An interval spares a slow disk, and a crash loses what was accepted in the last one.",
+    ),
+    row(
         "message-bytes",
         BOTH,
         (Limits, Kind::Size("1B", "16MiB")),

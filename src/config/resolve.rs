@@ -12,8 +12,8 @@ use std::{
 use clap::ArgMatches;
 
 use super::{
-    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, arguments, contradictions,
-    default_socket_in,
+    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, arguments,
+    contradictions, default_socket_in,
     fault::{Fault, Source, Wrong, quoted},
     file,
     names::nearest,
@@ -330,6 +330,14 @@ impl Settings {
             sessions: self.size("sessions"),
             memory: self.size("memory"),
             forget_after: self.duration("forget-after"),
+            data_dir: match self.value("data-dir") {
+                Value::Path(path) => path,
+                other => unreachable!("data-dir is no path: {other:?}"),
+            },
+            sync: match self.value("sync") {
+                Value::Duration(interval) => SyncRule::Every(interval),
+                _ => SyncRule::Always,
+            },
         }
     }
 

@@ -85,6 +85,8 @@ fn nothing_set_gives_the_defaults() {
             sessions: 1_000_000,
             memory: 1 << 30,
             forget_after: Duration::from_secs(86_400),
+            data_dir: None,
+            sync: SyncRule::Always,
         }
     );
     assert_eq!(serve.process.drain_timeout, Duration::from_secs(8));
@@ -145,6 +147,8 @@ fn every_setting_reaches_its_place_from_every_source() {
         ("ttl", "25h"),
         ("overflow", "drop-oldest"),
         ("forget-after", "26h"),
+        ("data-dir", "/var/lib/d"),
+        ("sync", "1s"),
         ("message-bytes", "65KiB"),
         ("mailbox-messages", "10001"),
         ("mailbox-bytes", "17MiB"),
@@ -190,6 +194,8 @@ fn every_setting_reaches_its_place_from_every_source() {
             sessions: 1_000_001,
             memory: 2 << 30,
             forget_after: Duration::from_secs(26 * 3600),
+            data_dir: Some("/var/lib/d".into()),
+            sync: SyncRule::Every(Duration::from_secs(1)),
         },
         process: Process {
             user: Some(8),

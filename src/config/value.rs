@@ -13,6 +13,9 @@ use super::{
 /// The longest path of a Unix socket, in bytes: `sun_path` without its closing zero.
 pub const SOCKET_PATH_MAX: usize = 107;
 
+/// The word beside a duration in [`Kind::Sync`].
+const ALWAYS: &str = "always";
+
 /// What a setting's value may look like. Ranges are written as an operator would write them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -28,6 +31,10 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A Unix socket's path, or `none`.
     Socket,
+    /// A directory's path, or `none`.
+    Directory,
+    /// The word `always`, or a number with a unit of time.
+    Sync(&'static str, &'static str),
     /// Permissions in octal. In the file a string, or an integer that begins with `0o`.
     Mode,
     /// A user's name or number, or `none`.
@@ -43,13 +50,13 @@ pub enum Kind {
 pub enum Value {
     /// Of [`Kind::Addresses`]; empty for `none`.
     Addresses(Vec<SocketAddr>),
-    /// Of [`Kind::Duration`].
+    /// Of [`Kind::Duration`] and [`Kind::Sync`].
     Duration(Duration),
     /// Of [`Kind::Size`] and [`Kind::Count`].
     Number(u64),
-    /// Of [`Kind::Choice`].
+    /// Of [`Kind::Choice`] and [`Kind::Sync`].
     Word(&'static str),
-    /// Of [`Kind::Socket`] and [`Kind::File`]; nothing for `none`.
+    /// Of [`Kind::Socket`], [`Kind::Directory`] and [`Kind::File`]; nothing for `none`.
     Path(Option<PathBuf>),
     /// Of [`Kind::Mode`].
     Mode(u32),
@@ -76,6 +83,8 @@ impl Kind {
             Kind::Size(..) => "SIZE",
             Kind::Count(..) => "NUMBER",
             Kind::Choice(words) => return words.join("|"),
+            Kind::Directory => "DIR",
+            Kind::Sync(..) => return "always|DURATION".to_owned(),
             Kind::Socket => "PATH",
             Kind::Mode => "MODE",
             Kind::User => "USER",
@@ -93,7 +102,8 @@ impl Kind {
             Kind::Duration(least, most) | Kind::Size(least, most) => format!("{least} to {most}"),
             Kind::Count(least, most) => format!("{least} to {most}"),
             Kind::Choice(words) => words.join(", "),
-            Kind::Socket => "a path, or none".to_owned(),
+            Kind::Sync(least, most) => format!("always, or {least} to {most}"),
+            Kind::Socket | Kind::Directory => "a path, or none".to_owned(),
             Kind::Mode => "octal, 0000 to 0777".to_owned(),
             Kind::User | Kind::Group => "a name, a number, or none".to_owned(),
             Kind::File => "a path".to_owned(),
@@ -111,6 +121,7 @@ impl Kind {
         // Only a path may be something else than UTF-8.
         match self {
             Kind::Socket => return socket(text).map_err(|wrong| vec![wrong]),
+            Kind::Directory => return directory(text).map_err(|wrong| vec![wrong]),
             Kind::File => return Ok(Value::Path(Some(text.into()))),
             _ => {}
         }
@@ -123,6 +134,10 @@ impl Kind {
             Kind::Size(least, most) => size(text, least, most),
             Kind::Count(least, most) => count(text, least, most),
             Kind::Choice(words) => choice(text, words),
+            Kind::Sync(least, most) => match text {
+                ALWAYS => Ok(Value::Word(ALWAYS)),
+                _ => duration(text, least, most),
+            },
             Kind::Mode => mode(text),
             Kind::User => account(text, "user", |name| {
                 Ok(User::from_name(name)?.map(|user| (user.uid.as_raw(), Some(user.gid.as_raw()))))
@@ -130,7 +145,7 @@ impl Kind {
             Kind::Group => {
                 account(text, "group", |name| Ok(Group::from_name(name)?.map(|group| (group.gid.as_raw(), None))))
             }
-            Kind::Socket | Kind::File => unreachable!("read above"),
+            Kind::Socket | Kind::Directory | Kind::File => unreachable!("read above"),
         }
         .map_err(|wrong| vec![wrong])
     }
@@ -242,6 +257,16 @@ fn socket(text: &OsStr) -> Result<Value, Wrong> {
     Ok(Value::Path(Some(text.into())))
 }
 
+fn directory(text: &OsStr) -> Result<Value, Wrong> {
+    if text == "none" {
+        return Ok(Value::Path(None));
+    }
+    if text.as_bytes().contains(&0) {
+        return Err(Wrong::new("a zero byte in a path", "write a path without it"));
+    }
+    Ok(Value::Path(Some(text.into())))
+}
+
 fn mode(text: &str) -> Result<Value, Wrong> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let right = "write three octal digits, such as \"0660\" (owner and group), \"0600\" (owner), \"0666\" (everybody)";
@@ -285,6 +310,7 @@ mod tests {
     use super::*;
 
     const WAIT: Kind = Kind::Duration("100ms", "60s");
+    const SYNC: Kind = Kind::Sync("10ms", "1h");
     const BYTES: Kind = Kind::Size("1KiB", "1MiB");
     const LEVEL: Kind = Kind::Choice(&["error", "warn", "info"]);
 
@@ -314,6 +340,10 @@ mod tests {
             (Kind::Addresses, "127.0.0.1:80, [::1]:0", addresses(&["127.0.0.1:80", "[::1]:0"])),
             (Kind::Socket, "none", Value::Path(None)),
             (Kind::Socket, "/run/x", Value::Path(Some("/run/x".into()))),
+            (Kind::Directory, "none", Value::Path(None)),
+            (Kind::Directory, "/d", Value::Path(Some("/d".into()))),
+            (SYNC, "always", Value::Word("always")),
+            (SYNC, "1s", ms(1_000)),
             (Kind::File, "none", Value::Path(Some("none".into()))),
             (Kind::Mode, "0660", Value::Mode(0o660)),
             (Kind::Mode, "0o600", Value::Mode(0o600)),
@@ -351,6 +381,9 @@ mod tests {
             (Kind::Addresses, "localhost:80", "\"localhost:80\" is not an address with a port; write an IP address"),
             (Kind::Addresses, "127.0.0.1", "\"127.0.0.1\" is not an address with a port"),
             (Kind::Addresses, "127.0.0.1:80,none", "\"none\" beside addresses"),
+            (Kind::Directory, "/a\0b", "a zero byte in a path"),
+            (SYNC, "never", "not a duration"),
+            (SYNC, "1ms", "out of range; 10ms to 1h is allowed"),
             (Kind::Socket, "/a\0b", "a zero byte in a path"),
             (Kind::Mode, "rw-rw----", "not permissions in octal"),
             (Kind::Mode, "0680", "not permissions in octal"),

@@ -40,7 +40,7 @@ pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
         return Ok(page);
     }
     match path {
-        "/readyz" => Ok(ready(doors)),
+        "/readyz" => Ok(ready(doors).await),
         "/metrics" => Ok(reply::reply(StatusCode::OK, OPENMETRICS, doors.post.metrics_text().await?)),
         "/" => {
             let mut reply = health(doors);
@@ -61,9 +61,9 @@ fn health(doors: &Doors) -> Reply {
 }
 
 /// Whether a load balancer should send work here.
-fn ready(doors: &Doors) -> Reply {
+async fn ready(doors: &Doors) -> Reply {
     let phase = doors.life.phase();
-    let trouble = doors.post.trouble();
+    let trouble = doors.post.trouble().await;
     if phase == Phase::Ready && trouble.is_none() {
         return reply::json(r#"{"ready": true, "phase": "ready"}"#);
     }

@@ -120,9 +120,9 @@ impl Post {
     }
 
     /// Why mail cannot be moved just now, if it cannot.
-    pub fn trouble(&self) -> Option<&'static str> {
+    pub async fn trouble(&self) -> Option<&'static str> {
         match self {
-            Post::Here(..) => None,
+            Post::Here(hub, _) => hub.trouble().await,
             Post::There(link) => (!link.is_up()).then_some("the server behind the gateway cannot be reached"),
         }
     }

@@ -88,7 +88,7 @@ impl Hub {
     /// As [`crate::storage::Store::append`], and [`Kind::Draining`]: nothing was kept.
     pub async fn send(&self, admission: Admission<gate::Send>, draft: Draft) -> Result<Seq, Error> {
         if self.0.life.is_draining() {
-            // What is in memory alone would end with the process.
+            // What is in memory alone would end with the process; and what is not, nobody here could receive any more.
             return Err(Error::new(
                 Kind::Draining,
                 "the relay is about to end and takes no more messages; send it again",
@@ -170,12 +170,17 @@ impl Hub {
         Ok(self.0.store.survey(0).await?.0)
     }
 
+    /// Why no message can be accepted just now, if none can.
+    pub async fn trouble(&self) -> Option<&'static str> {
+        self.totals().await.map_or(Some("the store gives no answer"), |totals| totals.trouble)
+    }
+
     /// All figures as text, for `/metrics`.
     ///
     /// # Errors
     /// As the store's.
     pub async fn metrics_text(&self) -> Result<String, Error> {
-        let Totals { mailboxes, messages, bytes } = self.totals().await?;
+        let Totals { mailboxes, messages, bytes, .. } = self.totals().await?;
         let uptime = self.clock().uptime();
         self.0
             .metrics

@@ -82,7 +82,7 @@ impl World {
         let bells = Bells::default();
         let mailbox = Capacity { messages: 1_000, bytes: 1 << 20, drop_oldest: false };
         let limits = Limits { mailbox, sessions: 10, memory: 1 << 24, forget_after_ms: 1 };
-        let inner = Local::new(Null, limits, life.clock, bells.ring());
+        let inner = Local::new(Null, limits, life.clock, bells.ring()).expect("nothing to bring back");
         let store = Arc::new(SlipIn { inner, armed: AtomicBool::new(false) });
         let hub = Hub::new(store.clone(), bells, life.clone(), Arc::default(), Duration::from_secs(3_600));
         Self { hub, gate: Gate::open(0), store, life }

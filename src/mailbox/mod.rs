@@ -1,11 +1,11 @@
 //! The pure heart: one session's bounded queue with rising [`Seq`]. No clock, no lock, no I/O.
 //!
 //! Reading never removes. A message leaves by settlement, expiry, purge or overflow, and whoever causes it is told how
-//! many left.
+//! many left, and which. A message comes in two steps: room is reserved for it, and when it is safe it takes its place.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::message::{Message, Seq, UnixMs};
+use crate::message::{Arrival, Message, Seq, UnixMs};
 
 /// How much one mailbox may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +41,8 @@ pub enum Settle {
 pub struct Letter {
     /// Its place.
     pub seq: Seq,
+    /// Its number in the journal.
+    pub arrival: Arrival,
     /// What was sent.
     pub message: Arc<Message>,
 }
@@ -75,7 +77,13 @@ pub struct Full {
 pub struct Mailbox {
     queue: VecDeque<Letter>,
     last: Seq,
+    /// The last place given to a message that is on its way.
+    promised: Seq,
     bytes: usize,
+    /// Room for messages that are on their way.
+    reserved: Removed,
+    /// Whether a message was ever in it.
+    used: bool,
     /// No message in the queue expires before this.
     calm_until: UnixMs,
     touched: UnixMs,
@@ -84,7 +92,21 @@ pub struct Mailbox {
 impl Mailbox {
     /// An empty mailbox, touched `now`; its first message comes after `last`.
     pub fn new(last: Seq, now: UnixMs) -> Self {
-        Self { queue: VecDeque::new(), last, bytes: 0, calm_until: UnixMs(u64::MAX), touched: now }
+        Self {
+            queue: VecDeque::new(),
+            last,
+            promised: last,
+            bytes: 0,
+            reserved: Removed::default(),
+            used: false,
+            calm_until: UnixMs(u64::MAX),
+            touched: now,
+        }
+    }
+
+    /// The mailbox of which only the last place is known, empty.
+    pub fn known(last: Seq, touched: UnixMs) -> Self {
+        Self { used: true, ..Self::new(last, touched) }
     }
 
     /// Messages in it.
@@ -95,6 +117,26 @@ impl Mailbox {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether nothing is in it, nor on its way to it.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.reserved.messages == 0
+    }
+
+    /// Whether no message was ever in it.
+    pub fn is_unused(&self) -> bool {
+        !self.used
+    }
+
+    /// Every message, oldest first.
+    pub fn letters(&self) -> impl Iterator<Item = &Letter> {
+        self.queue.iter()
+    }
+
+    /// Whether its last place can be told from the messages in it.
+    pub fn shows_last(&self) -> bool {
+        self.queue.back().is_some_and(|letter| letter.seq == self.last)
     }
 
     /// Bytes in it, as [`Message::cost`] counts them.
@@ -122,28 +164,62 @@ impl Mailbox {
         self.touched = self.touched.max(now);
     }
 
-    /// Puts a message behind all others; with `drop_oldest`, what had to leave for it is returned.
+    /// Reserves room for a message. With `drop_oldest` there is room for whatever is not beyond the capacity alone.
     ///
     /// # Errors
     /// [`Full`] if there is no room, or if the message alone is beyond the capacity.
-    pub fn push(&mut self, message: Arc<Message>, capacity: Capacity) -> Result<(Seq, Removed), Full> {
-        let cost = message.cost();
-        let full = Full { messages: self.queue.len(), bytes: self.bytes };
-        if cost > capacity.bytes || capacity.messages == 0 {
-            return Err(full);
+    pub fn reserve(&mut self, cost: usize, capacity: Capacity) -> Result<(), Full> {
+        let messages = self.queue.len() + self.reserved.messages;
+        let bytes = self.bytes + self.reserved.bytes;
+        let alone = cost > capacity.bytes || capacity.messages == 0;
+        if alone || (!capacity.drop_oldest && (messages >= capacity.messages || bytes + cost > capacity.bytes)) {
+            return Err(Full { messages: self.queue.len(), bytes: self.bytes });
         }
+        self.reserved += Removed { messages: 1, bytes: cost };
+        Ok(())
+    }
+
+    /// Gives the room of a message back that does not come.
+    pub fn give_back(&mut self, cost: usize) {
+        self.reserved.messages -= 1;
+        self.reserved.bytes -= cost;
+    }
+
+    /// The next message's place, if it becomes safe.
+    pub fn promise(&mut self) -> Seq {
+        self.promised = self.promised.next();
+        self.promised
+    }
+
+    /// None of the messages that were promised a place comes.
+    pub fn break_promises(&mut self) {
+        self.promised = self.last;
+    }
+
+    /// Puts a message for which room is reserved behind all others. With `drop_oldest`, what has to leave for it is
+    /// returned, and added to `left`.
+    pub fn place(&mut self, letter: Letter, capacity: Capacity, left: &mut Vec<Arrival>) -> Removed {
+        let cost = letter.message.cost();
+        self.give_back(cost);
         let mut removed = Removed::default();
-        while self.queue.len() >= capacity.messages || self.bytes + cost > capacity.bytes {
-            if !capacity.drop_oldest {
-                return Err(full);
-            }
-            removed += self.pop_front();
+        while capacity.drop_oldest
+            && !self.queue.is_empty()
+            && (self.queue.len() >= capacity.messages || self.bytes + cost > capacity.bytes)
+        {
+            removed += self.pop_front(left);
         }
-        self.last = self.last.next();
-        self.bytes += cost;
-        self.calm_until = self.calm_until.min(message.expires);
-        self.queue.push_back(Letter { seq: self.last, message });
-        Ok((self.last, removed))
+        self.restore(letter);
+        removed
+    }
+
+    /// Puts a message behind all others that was in a mailbox before, whatever the limits are now.
+    pub fn restore(&mut self, letter: Letter) {
+        self.last = self.last.max(letter.seq);
+        self.promised = self.promised.max(self.last);
+        self.used = true;
+        self.bytes += letter.message.cost();
+        self.calm_until = self.calm_until.min(letter.message.expires);
+        self.queue.push_back(letter);
     }
 
     /// The oldest messages after `after`, in order, as far as `max` allows.
@@ -161,51 +237,53 @@ impl Mailbox {
         batch
     }
 
-    /// Removes what a receiver has; what is not there (any more) is passed over.
-    pub fn settle(&mut self, what: &Settle) -> Removed {
+    /// Removes what a receiver has; what is not there (any more) is passed over. What left is added to `left`.
+    pub fn settle(&mut self, what: &Settle, left: &mut Vec<Arrival>) -> Removed {
         let mut removed = Removed::default();
         match what {
             Settle::UpTo(upto) => {
                 while self.queue.front().is_some_and(|letter| letter.seq <= *upto) {
-                    removed += self.pop_front();
+                    removed += self.pop_front(left);
                 }
             }
             Settle::Only(seqs) => {
-                removed = self.remove_where(|letter| seqs.binary_search(&letter.seq).is_ok());
+                removed = self.remove_where(|letter| seqs.binary_search(&letter.seq).is_ok(), left);
             }
         }
         self.shrink();
         removed
     }
 
-    /// Removes what expired at `now` or before.
-    pub fn expire(&mut self, now: UnixMs) -> Removed {
+    /// Removes what expired at `now` or before, and adds it to `left`.
+    pub fn expire(&mut self, now: UnixMs, left: &mut Vec<Arrival>) -> Removed {
         if now < self.calm_until {
             return Removed::default();
         }
-        let removed = self.remove_where(|letter| letter.message.expires <= now);
+        let removed = self.remove_where(|letter| letter.message.expires <= now, left);
         self.calm_until = self.queue.iter().map(|letter| letter.message.expires).min().unwrap_or(UnixMs(u64::MAX));
         self.shrink();
         removed
     }
 
-    /// Removes everything.
-    pub fn purge(&mut self) -> Removed {
-        self.settle(&Settle::UpTo(Seq(u64::MAX)))
+    /// Removes everything, and adds it to `left`.
+    pub fn purge(&mut self, left: &mut Vec<Arrival>) -> Removed {
+        self.settle(&Settle::UpTo(Seq(u64::MAX)), left)
     }
 
-    fn pop_front(&mut self) -> Removed {
+    fn pop_front(&mut self, left: &mut Vec<Arrival>) -> Removed {
         let Some(letter) = self.queue.pop_front() else { return Removed::default() };
+        left.push(letter.arrival);
         let bytes = letter.message.cost();
         self.bytes -= bytes;
         Removed { messages: 1, bytes }
     }
 
-    fn remove_where(&mut self, gone: impl Fn(&Letter) -> bool) -> Removed {
+    fn remove_where(&mut self, gone: impl Fn(&Letter) -> bool, left: &mut Vec<Arrival>) -> Removed {
         let mut removed = Removed::default();
         self.queue.retain(|letter| {
             let leaves = gone(letter);
             if leaves {
+                left.push(letter.arrival);
                 removed += Removed { messages: 1, bytes: letter.message.cost() };
             }
             !leaves

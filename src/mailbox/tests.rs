@@ -22,6 +22,16 @@ fn message(bytes: usize, expires: u64) -> Arc<Message> {
     })
 }
 
+/// Both steps at once; the seq is the number in the journal too.
+fn push(mailbox: &mut Mailbox, message: Arc<Message>, capacity: Capacity) -> Result<(Seq, Vec<Arrival>), Full> {
+    mailbox.reserve(message.cost(), capacity)?;
+    let seq = mailbox.promise();
+    let mut left = Vec::new();
+    let removed = mailbox.place(Letter { seq, arrival: Arrival(seq.0), message }, capacity, &mut left);
+    assert_eq!(removed.messages, left.len());
+    Ok((seq, left))
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Push { bytes: usize, lives: u64, drop_oldest: bool },
@@ -101,12 +111,14 @@ proptest! {
         let mut model = Model::default();
         let mut now = 0;
         for op in ops {
+            let mut left = Vec::new();
+            let there: Vec<u64> = model.list.iter().map(|e| e.0).collect();
             match op {
                 Op::Push { bytes, lives, drop_oldest } => {
                     let message = message(bytes, now + lives);
                     let expected = model.push(message.cost(), now + lives, drop_oldest);
-                    let got = mailbox.push(message, Capacity { drop_oldest, ..CAPACITY });
-                    prop_assert_eq!(got.ok().map(|(_, removed)| removed.messages), expected);
+                    let got = push(&mut mailbox, message, Capacity { drop_oldest, ..CAPACITY });
+                    prop_assert_eq!(got.ok().map(|(_, left)| left.len()), expected);
                     prop_assert_eq!(mailbox.last(), Seq(model.last));
                 }
                 Op::Read { after, messages, bytes } => {
@@ -114,17 +126,21 @@ proptest! {
                     prop_assert_eq!(got, model.read(after, messages, bytes));
                 }
                 Op::UpTo(upto) => {
-                    prop_assert_eq!(mailbox.settle(&Settle::UpTo(Seq(upto))).messages, model.remove(|e| e.0 <= upto));
+                    prop_assert_eq!(mailbox.settle(&Settle::UpTo(Seq(upto)), &mut left).messages, model.remove(|e| e.0 <= upto));
                 }
                 Op::Only(seqs) => {
                     let only = Settle::Only(seqs.iter().map(|s| Seq(*s)).collect());
-                    prop_assert_eq!(mailbox.settle(&only).messages, model.remove(|e| seqs.contains(&e.0)));
+                    prop_assert_eq!(mailbox.settle(&only, &mut left).messages, model.remove(|e| seqs.contains(&e.0)));
                 }
                 Op::Expire(passed) => {
                     now += passed;
-                    prop_assert_eq!(mailbox.expire(UnixMs(now)).messages, model.remove(|e| e.2 <= now));
+                    prop_assert_eq!(mailbox.expire(UnixMs(now), &mut left).messages, model.remove(|e| e.2 <= now));
                 }
-                Op::Purge => prop_assert_eq!(mailbox.purge().messages, model.remove(|_| true)),
+                Op::Purge => prop_assert_eq!(mailbox.purge(&mut left).messages, model.remove(|_| true)),
+            }
+            let gone = there.iter().filter(|seq| !model.list.iter().any(|e| e.0 == **seq));
+            if !left.is_empty() {
+                prop_assert_eq!(left.iter().map(|a| a.0).collect::<Vec<_>>(), gone.copied().collect::<Vec<_>>());
             }
             prop_assert_eq!((mailbox.len(), mailbox.bytes()), (model.list.len(), model.bytes()));
             prop_assert_eq!(mailbox.oldest().map(|l| l.seq.0), model.list.first().map(|e| e.0));
@@ -136,7 +152,21 @@ proptest! {
 fn a_message_larger_than_the_mailbox_costs_no_other_its_place() {
     let mut mailbox = Mailbox::new(Seq(0), UnixMs(0));
     let dropping = Capacity { drop_oldest: true, ..CAPACITY };
-    mailbox.push(message(10, 9), dropping).expect("room");
-    assert!(mailbox.push(message(3_000, 9), dropping).is_err());
+    push(&mut mailbox, message(10, 9), dropping).expect("room");
+    assert!(push(&mut mailbox, message(3_000, 9), dropping).is_err());
     assert_eq!(mailbox.len(), 1);
+}
+
+#[test]
+fn what_is_on_its_way_has_its_room_and_gives_it_back() {
+    let mut mailbox = Mailbox::new(Seq(7), UnixMs(0));
+    let one = Capacity { messages: 1, ..CAPACITY };
+    mailbox.reserve(200, one).expect("room");
+    assert!(mailbox.reserve(200, one).is_err(), "the room is taken before the message is there");
+    assert!(mailbox.is_empty() && !mailbox.is_idle());
+    assert_eq!(mailbox.promise(), Seq(8));
+    mailbox.break_promises();
+    mailbox.give_back(200);
+    assert!(mailbox.is_idle() && mailbox.is_unused());
+    assert_eq!(push(&mut mailbox, message(8, 9), one).map(|(seq, _)| seq), Ok(Seq(8)), "nobody has seen that place");
 }

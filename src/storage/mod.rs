@@ -14,7 +14,7 @@ use crate::{
 mod journal;
 mod local;
 
-pub use journal::{Journal, Null};
+pub use journal::{Directory, Disk, Journal, Null, prepare};
 pub use local::{Limits, Local};
 
 /// A result that may take a while. Dropping it does not undo what was asked for.
@@ -68,6 +68,8 @@ pub struct Totals {
     pub messages: usize,
     /// Bytes waiting, with overhead, and what the mailboxes themselves cost.
     pub bytes: usize,
+    /// Why no message can be accepted just now, if none can.
+    pub trouble: Option<&'static str>,
 }
 
 /// Where mailboxes live. Each call does its work whether or not its result is awaited.
@@ -75,7 +77,7 @@ pub trait Store: Send + Sync {
     /// Puts a message into a mailbox, safe by the store's rule before the result is there; then rings.
     ///
     /// # Errors
-    /// `MailboxFull`, `TooManySessions`, `MemoryFull`: nothing was kept.
+    /// `MailboxFull`, `TooManySessions`, `MemoryFull`, `StorageFailed`: nothing was kept.
     fn append(&self, to: SessionId, message: Message) -> Later<Appended>;
 
     /// The oldest unexpired messages after `after`.

@@ -53,7 +53,7 @@ start "$image" "$network" "$container"
 [[ $(changes) == 'stop rm run exec' ]] || fail "a start in the place of another: $(changes)"
 run=$(grep '^run ' "$scratch/calls")
 for option in -d '--name x0-msg-server' '--network x0-connect' '--ip 172.20.0.100' '--publish 8080:8080' \
-  '--volume x0-msg-server:/var/lib/msgserver' '--restart unless-stopped'; do
+  '--volume x0-msg-server:/var/lib/msgserver' '--volume x0-relay-data:/var/lib/x0-relay' '--restart unless-stopped'; do
   [[ $run == *" $option "* ]] || fail "docker run without $option: $run"
 done
 ok 'start script, in the place of another: stop, remove, run'

@@ -21,7 +21,7 @@ fn letter(from: &str, payload: &str, shape: Shape) -> Letter {
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         shape,
     };
-    Letter { seq: Seq(1), message: Arc::new(message) }
+    Letter { seq: Seq(1), arrival: Default::default(), message: Arc::new(message) }
 }
 
 fn sent(json: &str) -> Payload {
