@@ -162,7 +162,8 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
     };
     let close = park.close || ended || doors.life.is_draining();
     let head = reply::head(StatusCode::OK, body.len(), close);
-    // What the client sent before its answer proves nothing of it: it is told apart by being read before.
+    // What the client sent before its answer proves nothing of it. What the runtime has not heard of yet is missed here,
+    // and counts as sent after; x0's pages never send ahead.
     socket.read_what_is_there(doors.config.header_bytes);
     if let Err(error) = socket.write(head.as_bytes(), &body, doors.config.write_timeout).await {
         tracing::debug!(request = %park.id, session = %park.session, %error, "answer not written");
