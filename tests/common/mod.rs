@@ -5,6 +5,7 @@
 //! - [`http`] is an HTTP/1.1 client that sends what it is told, right or wrong.
 //! - [`x0`] is what an x0 page says, and reads what it is answered.
 //! - [`packets`] is the same on the control socket.
+//! - [`split`] puts the relay, or a stand-in for x0's own program, on either side of that socket.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of the harness")]
 #![allow(clippy::disallowed_types, reason = "real sockets take real time; only logic is denied the clock")]
 #![allow(clippy::missing_panics_doc, missing_docs, reason = "a test says what it wants by panicking")]
@@ -19,6 +20,7 @@ pub mod packets;
 pub mod process;
 pub mod random;
 pub mod relay;
+pub mod split;
 pub mod x0;
 
 pub use bystander::Bystander;
