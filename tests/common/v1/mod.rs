@@ -209,7 +209,7 @@ impl Batch {
     #[track_caller]
     pub fn parse_frame(text: &str) -> Self {
         let raw = Self::raw(text);
-        let frame = raw.more.is_none() && raw.superseded.is_none() && raw.retry_after.is_none();
+        let frame = raw.superseded.is_none() && raw.retry_after.is_none();
         assert!(frame && raw.r#type.as_deref() == Some("messages"), "not a messages frame: {text}");
         Self::from_raw(raw, text)
     }
@@ -270,13 +270,15 @@ pub struct Problem {
     pub kind: String,
     #[serde(default)]
     pub addresses: Vec<String>,
+    /// What the log calls this request, if it does.
+    pub request: Option<String>,
 }
 
 /// What a v1 answer must be.
 impl Response {
     /// Fails unless this is JSON with this status, readable from another origin and never cached.
     #[track_caller]
-    fn v1_json(&self, status: u16, media_type: &str) -> &str {
+    fn v1_text(&self, status: u16, media_type: &str) -> &str {
         assert_eq!(self.status, status, "{self:?}");
         let content_type = self.header("content-type").unwrap_or_default();
         assert_eq!(content_type.split(';').next(), Some(media_type), "{self:?}");
@@ -289,20 +291,20 @@ impl Response {
     /// The body of a 200, as JSON.
     #[track_caller]
     pub fn v1(&self) -> serde_json::Value {
-        let text = self.v1_json(200, "application/json");
+        let text = self.v1_text(200, "application/json");
         serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// The answer to a v1 poll.
     #[track_caller]
     pub fn batch(&self) -> Batch {
-        Batch::parse(self.v1_json(200, "application/json"))
+        Batch::parse(self.v1_text(200, "application/json"))
     }
 
     /// The answer to an accepted message.
     #[track_caller]
     pub fn sent(&self) -> Sent {
-        let text = self.v1_json(201, "application/json");
+        let text = self.v1_text(201, "application/json");
         let sent: Sent = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {self:?}"));
         assert_uuid7(&sent.id);
         assert!(sent.recipients > 0, "{self:?}");
@@ -312,7 +314,7 @@ impl Response {
     /// A problem of this status and kind. Fails unless it says in a sentence what is wrong, and when to come back if that helps.
     #[track_caller]
     pub fn problem(&self, status: u16, kind: &str) -> Problem {
-        let text = self.v1_json(status, "application/problem+json");
+        let text = self.v1_text(status, "application/problem+json");
         let problem: Problem = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {self:?}"));
         assert_eq!((problem.r#type.as_str(), problem.status, problem.kind.as_str()), ("about:blank", status, kind));
         assert!(!problem.title.is_empty() && problem.detail.len() > problem.title.len() / 2, "{problem:?}");

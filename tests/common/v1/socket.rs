@@ -196,7 +196,12 @@ impl Socket {
     /// The request could not be sent.
     pub fn ask(mut conn: Conn, session: &str, after: Option<&Cursor>) -> std::io::Result<Self> {
         conn.try_send(request("GET", &target("/v1/ws", session, after, ""), HANDSHAKE, b""))?;
-        Ok(Self { conn, head: None, deaf: false })
+        Ok(Self::on(conn))
+    }
+
+    /// On a connection on which it was asked for.
+    pub fn on(conn: Conn) -> Self {
+        Self { conn, head: None, deaf: false }
     }
 
     #[track_caller]
