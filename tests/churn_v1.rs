@@ -155,13 +155,21 @@ impl Client<'_> {
                 }
             }
         }
-        if let Some(confirmed) = receiver.confirmed() {
-            self.story.ledger.confirm(confirmed.seq());
-        }
+        self.take_the_rest(&mut receiver, floor);
         let how = Cut::random(&mut self.random);
         receiver.cut(how);
         *self.story.cuts.entry((place, how)).or_default() += 1;
         self.story.frozen += usize::from(empty.elapsed() > FROZEN);
+    }
+
+    /// What came whole it has, before it is cut.
+    fn take_the_rest(&mut self, receiver: &mut Receiver, floor: u64) {
+        while let Some(event) = receiver.next_come() {
+            self.note(receiver, event, floor);
+        }
+        if let Some(confirmed) = receiver.confirmed() {
+            self.story.ledger.confirm(confirmed.seq());
+        }
     }
 
     /// A fresh receiver must bring everything that has been accepted so far, at once, whatever was cut before.
@@ -172,20 +180,18 @@ impl Client<'_> {
         let mut receiver = self.open();
         while self.story.ledger.last().max(self.story.told_gone.last().copied().unwrap_or(0)) < want {
             match receiver.next(PROMPT) {
-                Ok(event) => self.note(&receiver, event, floor),
-                Err(broken) => {
-                    panic!("stuck: {} does not get message {want}, accepted before: {broken:?}", self.session)
+                Ok(Event::Superseded) => {
+                    self.story.overtaken += 1;
+                    receiver = self.open();
                 }
+                Ok(event) => self.note(&receiver, event, floor),
+                Err(broken) => panic!("stuck: {} does not get message {want}: {broken:?}", self.session),
             }
             assert!(start.elapsed() < PROMPT, "stuck: {} does not get message {want}", self.session);
         }
         self.story.slowest = self.story.slowest.max(start.elapsed());
-        // What it was told with the last message.
-        while !receiver.is_drained() {
-            let event = receiver.next(PROMPT).expect("it is there");
-            self.note(&receiver, event, floor);
-        }
         receiver.ack().expect("the relay is there");
+        self.take_the_rest(&mut receiver, floor);
     }
 
     /// Until all messages are sent.

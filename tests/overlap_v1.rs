@@ -66,38 +66,22 @@ impl Tab<'_> {
         let after = self.position.clone().filter(|_| door.is_v1() && self.random.below(4) > 0);
         let mut receiver = Receiver::open(self.relay.addr(), "b", door, after.as_ref());
         let (opened, patience) = (Instant::now(), self.random.within(Duration::from_millis(60)));
+        // When our kernel was last known to hold nothing unread.
         let mut empty = opened;
         let mut last = 0;
         loop {
             match receiver.next(patience.saturating_sub(opened.elapsed()).max(Duration::from_micros(1))) {
-                Ok(Event::Message(message)) => {
-                    assert_eq!(message.number() + 1, message.seq, "{door:?}: {message:?}");
-                    assert!(message.seq > floor, "{door:?}: {message:?} was acknowledged before this receiver came");
-                    self.together.read(message.seq, Some(&message.id));
-                }
-                Ok(Event::X0(text)) => {
-                    let seq = number(&text) + 1;
-                    assert!(seq > floor, "x0: {text} was acknowledged before this receiver came");
-                    assert!(seq > last, "x0: {text} after {last}");
-                    last = seq;
-                    self.together.read(seq, None);
-                }
-                Ok(Event::Cursor(cursor)) => {
-                    self.position = Some(cursor);
-                    if self.random.below(3) == 0 && receiver.ack().is_err() {
-                        break;
-                    }
-                }
-                Ok(Event::Gap(gap)) => {
-                    assert_eq!(gap.reason, "taken", "{door:?}: {gap:?}");
-                    self.together.taken.fetch_add(1, Ordering::Relaxed);
-                }
                 Ok(Event::Superseded) => {
                     self.together.superseded.fetch_add(1, Ordering::Relaxed);
                     empty = Instant::now();
                     break;
                 }
-                Ok(other) => panic!("{door:?}: {other:?}"),
+                Ok(event) => {
+                    self.note(event, door, floor, &mut last);
+                    if self.random.below(5) == 0 && receiver.ack().is_err() {
+                        break;
+                    }
+                }
                 Err(Broken::Late(_)) => {
                     empty = Instant::now();
                     break;
@@ -105,12 +89,41 @@ impl Tab<'_> {
                 Err(broken) => panic!("{door:?}: {broken:?}"),
             }
         }
+        // What came whole it has, before it is cut.
+        while let Some(event) = receiver.next_come() {
+            self.note(event, door, floor, &mut last);
+        }
         if let Some(confirmed) = receiver.confirmed() {
             self.together.acknowledged.fetch_max(confirmed.seq(), Ordering::AcqRel);
         }
         receiver.cut(Cut::random(&mut self.random));
         if !door.acknowledges() && empty.elapsed() > FROZEN {
             self.together.frozen.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of what came on a connection that was opened when `floor` was acknowledged.
+    fn note(&mut self, event: Event, door: Door, floor: u64, last: &mut u64) {
+        match event {
+            Event::Message(message) => {
+                assert_eq!(message.number() + 1, message.seq, "{door:?}: {message:?}");
+                assert!(message.seq > floor, "{door:?}: {message:?} was acknowledged before this receiver came");
+                self.together.read(message.seq, Some(&message.id));
+            }
+            Event::X0(text) => {
+                let seq = number(&text) + 1;
+                assert!(seq > floor, "x0: {text} was acknowledged before this receiver came");
+                assert!(seq > *last, "x0: {text} after {last}");
+                *last = seq;
+                self.together.read(seq, None);
+            }
+            Event::Cursor(cursor) => self.position = Some(cursor),
+            Event::Gap(gap) => {
+                assert_eq!(gap.reason, "taken", "{door:?}: {gap:?}");
+                self.together.taken.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Superseded => {}
+            other @ Event::Drain(_) => panic!("{door:?}: {other:?}"),
         }
     }
 }

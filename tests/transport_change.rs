@@ -77,6 +77,10 @@ impl Client {
                 break;
             }
         }
+        // What came whole it has.
+        while let Some(event) = receiver.next_come() {
+            self.take(event, door, frozen);
+        }
         receiver.cut(Cut::random(random));
         door == Door::PlainEvents && opened.elapsed() > FROZEN
     }

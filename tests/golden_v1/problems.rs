@@ -73,7 +73,7 @@ fn limits_are_problems_with_the_right_status_and_retry_after() {
     // A receiver makes its mailbox, and there is no room for one.
     relay.ask(get("/v1/messages?session=e&wait=0")).problem(503, "too_many_sessions");
     assert_eq!(relay.look("b", None).numbers(), [0]);
-    let small = Relay::start(&["--memory", "64KiB", "--mailbox-bytes", "64KiB"]);
+    let small = Relay::start(&["--memory", "80KiB", "--mailbox-bytes", "80KiB"]);
     let filler = format!("\"{}\"", "x".repeat(30_000));
     let refused: Vec<Response> = (0..4)
         .map(|n| small.ask(send_request("a", &format!("s{n}"), &filler, None)))
@@ -126,7 +126,7 @@ fn answers_expose_retry_after_and_rate_limits() {
 
 #[test]
 fn v1_does_not_change_what_x0_is_told() {
-    let relay = Relay::start(&["--error-hold", "1ms"]);
+    let relay = Relay::start(&[]);
     // x0's addresses keep their own form of errors, with status 200.
     relay.refused(request("POST", "/get", &[], b"not JSON"), "NotJSON");
     let preflight = relay.ask(request("OPTIONS", "/get", &[], b""));

@@ -194,12 +194,31 @@ impl Receiver {
         while self.ready.is_empty() {
             self.read(within)?;
         }
-        let event = self.ready.pop_front().expect("not empty");
+        Ok(self.hand_out().expect("not empty"))
+    }
+
+    #[track_caller]
+    fn hand_out(&mut self) -> Option<Event> {
+        let event = self.ready.pop_front()?;
         self.track.see(&event, self.door);
         if let Event::Cursor(cursor) = &event {
             self.position = Some(cursor.clone());
         }
-        Ok(event)
+        Some(event)
+    }
+
+    /// What has come whole already; for this nothing is asked, and nothing more is taken from the kernel.
+    #[track_caller]
+    pub fn next_come(&mut self) -> Option<Event> {
+        let polls = matches!(self.link, Link::Conn(_));
+        if self.ready.is_empty() && polls && !self.asked {
+            return None;
+        }
+        self.read_at_most(0);
+        if self.ready.is_empty() {
+            self.read(Duration::ZERO).ok()?;
+        }
+        self.hand_out()
     }
 
     /// The next message, whatever cursors come before it. Fails at anything else.
