@@ -359,6 +359,19 @@ fn a_cursor_that_comes_again_and_again_is_answered_ever_more_slowly() {
 }
 
 #[test]
+fn a_client_that_keeps_no_cursor_and_acknowledges_beside_its_polls_is_not_slowed() {
+    let relay = Relay::start(&[]);
+    let mut conn = Conn::open(relay.addr());
+    for n in 0..8 {
+        relay.send_v1("b", &numbered(n));
+        let (batch, took) = timed(|| conn.exchange(get(&poll_target("b", None, "wait=0"))).batch());
+        assert_eq!(batch.numbers(), [n]);
+        assert!(took < Duration::from_millis(900), "it moves on: {n} took {took:?}");
+        assert_eq!(conn.exchange(ack_request("b", &batch.cursor)).v1()["acked"], 1);
+    }
+}
+
+#[test]
 fn a_cursor_comes_again_without_being_slowed_if_its_answer_did_not_arrive() {
     let relay = Relay::start(&[]);
     let cursor = relay.cursor("b");

@@ -141,10 +141,14 @@ fn a_storm_of_receivers_is_slowed_by_making_the_losers_wait() {
 fn a_loser_that_waits_holds_nothing_up() {
     let relay = Relay::start(&["--wait", "30s"]);
     let cursor = relay.cursor("b");
-    // Losers whose answers are held back, and who go meanwhile or stay.
-    let losers: Vec<Conn> = (0..8).map(|_| parked_any(&relay, &cursor)).collect();
-    let mut newest = Receiver::open(relay.addr(), "b", Door::Socket, Some(&cursor));
-    assert!(matches!(newest.next(PROMPT), Ok(Event::Cursor(_))));
+    // Losers whose goodbye is held back; each is the receiver before the next one comes.
+    let open = |door| {
+        let mut receiver = Receiver::open(relay.addr(), "b", door, Some(&cursor));
+        assert!(matches!(receiver.next(PROMPT), Ok(Event::Cursor(_))));
+        receiver
+    };
+    let losers: Vec<Receiver> = (0..8).map(|_| open(Door::Events)).collect();
+    let mut newest = open(Door::Socket);
     for n in 0..5 {
         let (_, took) = timed(|| {
             relay.send_v1("b", &numbered(n));
@@ -157,13 +161,6 @@ fn a_loser_that_waits_holds_nothing_up() {
     assert_eq!(newest.message().number(), 5);
 }
 
-/// A v1 poll on a connection of its own, sent.
-fn parked_any(relay: &Relay, cursor: &Cursor) -> Conn {
-    let mut conn = Conn::open(relay.addr());
-    conn.send(get(&poll_target("b", Some(cursor), "wait=60")));
-    conn
-}
-
 #[test]
 fn the_newest_on_one_connection_may_be_the_same_client() {
     let relay = Relay::start(&["--wait", "30s"]);
@@ -171,6 +168,7 @@ fn the_newest_on_one_connection_may_be_the_same_client() {
     // A client that gives up on a poll and asks anew elsewhere.
     let gone = parked(&relay, "b", &cursor);
     gone.cut(Cut::Fin);
+    eventually("it is gone", PROMPT, || (relay.parked() == 0).then_some(()));
     let mut conn = parked(&relay, "b", &cursor);
     relay.send_v1("b", &numbered(0));
     let batch = conn.response().batch();
