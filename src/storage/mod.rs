@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     cursor::{Cursor, Epoch},
     error::Error,
-    id::SessionId,
+    id::{Key, SessionId},
     mailbox::{Batch, Letter, Max, Removed, Settle},
     message::{Message, Seq, UnixMs},
 };
@@ -29,26 +29,10 @@ pub trait Ring: Send + Sync {
     fn ring(&self, session: &SessionId);
 }
 
-/// What names things of unbounded length in bounded room: the first 122 bits of a SHA-1, which is not forged by chance
-/// and, for a value that somebody else has chosen, not on purpose either.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Digest(pub u128);
-
 /// How long a key is remembered.
 pub const KEY_LIVES: Duration = Duration::from_secs(600);
 /// How many keys of one sender are remembered; the oldest make room.
 pub const KEYS_MAX: usize = 100_000;
-
-/// An idempotency key: the same one is accepted once within [`KEY_LIVES`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key {
-    /// Who uses it, and the key itself.
-    pub digest: Digest,
-    /// Who uses it.
-    pub sender: Digest,
-    /// What it is used for.
-    pub body: Digest,
-}
 
 /// A message and where it goes: to all of them, or to none.
 #[derive(Clone, Debug)]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Digest, JournalFigures, Key};
+use super::JournalFigures;
 use crate::{
     cursor::Epoch,
     error::Error,
-    id::SessionId,
+    id::{Digest, Key, SessionId},
     mailbox::{Letter, Lost},
     message::{Arrival, Seq, UnixMs},
 };
