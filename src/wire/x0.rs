@@ -292,14 +292,22 @@ pub const LEGACY_NOTHING: &str = r#"{"Result": {"messages": null}}"#;
 /// The longest text around the messages of an answer.
 pub const FRAME_BYTES: usize = r#"{"messages": []}"#.len();
 
+/// An object without what its sender calls `session_src`: the relay alone says who sent a message.
+fn unmarked(payload: &[u8]) -> String {
+    let text = std::str::from_utf8(payload).unwrap_or("{}");
+    json::object(text).map_or_else(|_| "{}".to_owned(), |object| object.without("session_src"))
+}
+
 /// Appends one message as its receiver gets it: the payload, with the sender as its last member.
 pub fn write_message(letter: &Letter, out: &mut Vec<u8>) {
     let message = &letter.message;
     let source = json::quote(&message.from);
     match message.shape {
-        Shape::Object => {
-            let end = message.payload.iter().rposition(|byte| *byte == b'}').unwrap_or(0);
-            let members = &message.payload[..end];
+        Shape::Object | Shape::Marked => {
+            let unmarked = (message.shape == Shape::Marked).then(|| unmarked(&message.payload));
+            let object = unmarked.as_deref().map_or(&message.payload[..], str::as_bytes);
+            let end = object.iter().rposition(|byte| *byte == b'}').unwrap_or(0);
+            let members = &object[..end];
             out.extend_from_slice(members);
             if members.iter().skip(1).any(|byte| !byte.is_ascii_whitespace()) {
                 out.push(b',');
