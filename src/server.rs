@@ -26,7 +26,7 @@ use crate::{
         seqpacket::Listener,
     },
     gate::Gate,
-    hub::{Bells, Hub},
+    hub::{Bells, Hub, Ttl},
     inherit::Inherited,
     lifecycle::{Lifecycle, Phase, Task},
     mailbox::Capacity,
@@ -242,7 +242,8 @@ fn hub(mail: &config::Mail, life: &Lifecycle, metrics: &Arc<Metrics>) -> Result<
             Arc::new(Local::new(journal, limits, life.clock, bells.ring()).map_err(unfit)?)
         }
     };
-    Ok(Hub::new(store, bells, life.clone(), Arc::clone(metrics), mail.ttl))
+    let ttl = Ttl { usual: mail.ttl, most: mail.ttl_max };
+    Ok(Hub::new(store, bells, life.clone(), Arc::clone(metrics), ttl))
 }
 
 fn listeners(http: &config::Http, inherited: &mut Inherited) -> Result<Vec<std::net::TcpListener>, StartError> {

@@ -64,8 +64,9 @@ impl Post {
     pub async fn send(&self, from: SessionId, to: SessionId, payload: Payload) -> Result<(), Error> {
         match self {
             Post::Here(hub, gate) => {
-                let admission = gate.send(Who::Anybody, to)?;
-                let draft = Draft { from: from.as_str().into(), payload: payload.json, shape: payload.shape };
+                let admission = gate.send(Who::Anybody, vec![to])?;
+                let Payload { json: payload, shape } = payload;
+                let draft = Draft { from: from.as_str().into(), kind: "".into(), payload, shape, ttl: None, key: None };
                 hub.send(admission, draft).await.map(drop)
             }
             Post::There(link) => link.send(&from, &to, &payload).await,

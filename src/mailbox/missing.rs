@@ -79,16 +79,17 @@ impl Missing {
         self.0.insert(at, lost);
     }
 
-    /// Forgets all up to `upto`: whoever asks again gets to hear that another receiver has them.
-    pub fn forget(&mut self, upto: Seq) {
-        while let Some(first) = self.0.front_mut() {
-            if first.to <= upto {
-                self.0.pop_front();
-            } else {
-                first.from = first.from.max(upto.next());
-                return;
-            }
+    /// Forgets all up to `upto`: whoever asks again gets to hear that another receiver has them. Returns whether there
+    /// was anything to forget.
+    pub fn forget(&mut self, upto: Seq) -> bool {
+        let any = self.first().is_some_and(|first| first <= upto);
+        while self.0.front().is_some_and(|first| first.to <= upto) {
+            self.0.pop_front();
         }
+        if let Some(first) = self.0.front_mut() {
+            first.from = first.from.max(upto.next());
+        }
+        any
     }
 }
 

@@ -113,6 +113,7 @@ pub struct Mailbox {
     queue: VecDeque<Letter>,
     /// What left undelivered, and is not behind every receiver yet.
     missing: Missing,
+    missing_changed: bool,
     epoch: Epoch,
     last: Seq,
     /// The last place given to a message that is on its way.
@@ -135,6 +136,7 @@ impl Mailbox {
         Self {
             queue: VecDeque::new(),
             missing: Missing::default(),
+            missing_changed: false,
             epoch,
             last: Seq(0),
             promised: Seq(0),
@@ -190,6 +192,16 @@ impl Mailbox {
     /// What left undelivered, and is not behind every receiver yet.
     pub fn missing(&self) -> &Missing {
         &self.missing
+    }
+
+    /// Whether that has changed since this was asked last.
+    pub fn take_missing_changed(&mut self) -> bool {
+        std::mem::take(&mut self.missing_changed)
+    }
+
+    fn lose(&mut self, seq: Seq, reason: Reason, oldest: Seq) {
+        self.missing.add(seq, reason, oldest);
+        self.missing_changed = true;
     }
 
     /// The stored acknowledgement: everything up to it has reached a receiver, or is known by one to be missing.
@@ -292,7 +304,7 @@ impl Mailbox {
         {
             let Some((oldest, one)) = self.pop_front(left) else { break };
             removed += one;
-            self.missing.add(oldest, Reason::Overflow, oldest.next());
+            self.lose(oldest, Reason::Overflow, oldest.next());
         }
         self.take_in(letter);
         removed
@@ -393,7 +405,7 @@ impl Mailbox {
                 while self.queue.front().is_some_and(|letter| letter.seq <= upto.seq) {
                     removed += self.pop_front(left).map_or(Removed::default(), |(_, one)| one);
                 }
-                self.missing.forget(upto.seq);
+                self.missing_changed |= self.missing.forget(upto.seq);
             }
             Settle::Only(epoch, seqs) if *epoch == self.epoch => {
                 removed = self.remove_where(|letter| seqs.binary_search(&letter.seq).is_ok(), left, None);
@@ -450,7 +462,7 @@ impl Mailbox {
         self.bytes -= removed.bytes;
         if let Some(reason) = lost {
             let oldest = self.queue.front().map_or(self.last.next(), |letter| letter.seq);
-            seqs.into_iter().for_each(|seq| self.missing.add(seq, reason, oldest));
+            seqs.into_iter().for_each(|seq| self.lose(seq, reason, oldest));
         }
         removed
     }
