@@ -256,19 +256,4 @@ impl Stream {
         self.hub.0.metrics.returned.inc_by(returned as u64);
         self.hold = None;
     }
-
-    /// How long an answer to `after` is to be held back, because the client has had it before.
-    pub fn hold_back(&self, after: Option<Cursor>) -> Duration {
-        let wait = self.hub.0.desks.hold_back(self.place.session(), after, self.hub.clock().now());
-        if !wait.is_zero() {
-            self.hub.0.metrics.repeats.inc();
-        }
-        wait
-    }
-
-    /// Notes that the client has an answer to `after` in which there was something.
-    pub fn note_answered(&self, after: Option<Cursor>) {
-        self.hub.0.desks.note_answered(self.place.session(), after, self.hub.clock().now());
-    }
 }
-
