@@ -188,23 +188,25 @@ impl Stream {
     }
 
     async fn look(&mut self, after: Option<Cursor>, max: Max, keep: bool) -> Result<Option<Batch>, Error> {
-        let hold = match self.hold.take() {
-            Some(hold) => hold,
-            None => match self.place.hold() {
-                Some(hold) => hold,
-                None => return Ok(None),
-            },
-        };
-        let batch = self.hub.0.store.batch(hold.session(), after, max).await?;
-        if batch.is_empty() {
-            hold.nothing_there();
+        // Mail that is on its way already keeps its hold, whatever this look finds.
+        let had_hold = self.hold.is_some();
+        if !had_hold {
+            self.hold = self.place.hold();
+        }
+        if self.hold.is_none() {
             return Ok(None);
         }
-        if keep {
-            self.hold = Some(hold);
-        } else {
-            // It stays in the mailbox until it is acknowledged: the next may look, and so may we.
+        let batch = self.hub.0.store.batch(self.place.session(), after, max).await;
+        let found = batch.as_ref().is_ok_and(|batch| !batch.is_empty());
+        if !(had_hold || keep && found)
+            && let Some(hold) = self.hold.take()
+        {
+            // What was found stays in the mailbox until it is acknowledged: the next may look, and so may we.
             hold.nothing_there();
+        }
+        let batch = batch?;
+        if !found {
+            return Ok(None);
         }
         self.hub.observe(&batch.letters);
         if let Some(gap) = batch.gap {
