@@ -33,8 +33,9 @@ impl Cursor {
     /// # Errors
     /// [`Kind::InvalidCursor`] if it is none.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let wrong =
-            || Error::new(Kind::InvalidCursor, "this is no cursor of this relay; pass one on exactly as it was received");
+        let wrong = || {
+            Error::new(Kind::InvalidCursor, "this is no cursor of this relay; pass one on exactly as it was received")
+        };
         let (epoch, seq) = text.split_once('.').ok_or_else(wrong)?;
         let hexadecimal = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
         let epoch_fits = epoch.len() == EPOCH_DIGITS && epoch.bytes().all(hexadecimal);

@@ -123,7 +123,14 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
         life.spawn_detached(control::accept(listener, Arc::new(control), open));
     }
     let post = Post::Here(hub.clone(), gate);
-    let doors = Arc::new(Doors { post, config: config.http, life: life.clone(), metrics, crowded: Notify::new() });
+    let doors = Arc::new(Doors {
+        post,
+        config: config.http,
+        v1: Some(config.v1),
+        life: life.clone(),
+        metrics,
+        crowded: Notify::new(),
+    });
     let (addresses, still_open) = open_doors(listeners, &doors)?;
     life.enter(Phase::Ready);
     Ok(Server {
@@ -161,6 +168,7 @@ pub fn gateway(config: config::Gateway, mut inherited: Inherited) -> Result<Serv
     let doors = Arc::new(Doors {
         post: Post::There(link.clone()),
         config: config.http,
+        v1: None,
         life: life.clone(),
         metrics,
         crowded: Notify::new(),

@@ -190,11 +190,7 @@ fn every_setting_reaches_its_place_from_every_source() {
             write_timeout: Duration::from_secs(14),
         },
         socket: ControlSocket { place: SocketPlace::At("/run/s".into()), mode: 0o600, owner: Some(5), group: Some(6) },
-        v1: V1 {
-            window: 257,
-            keepalive: Duration::from_secs(16),
-            ttl_max: Duration::from_secs(27 * 3600),
-        },
+        v1: V1 { window: 257, keepalive: Duration::from_secs(16), ttl_max: Duration::from_secs(27 * 3600) },
         mail: Mail {
             ttl: Duration::from_secs(25 * 3600),
             ttl_max: Duration::from_secs(27 * 3600),

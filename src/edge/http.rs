@@ -16,7 +16,7 @@ use super::{
     Doors, admin, cors,
     reply::{self, Reply},
     turn::Turn,
-    x0,
+    v1, x0,
 };
 use crate::{
     error::{Error, Kind},
@@ -53,6 +53,9 @@ async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id
     }
     if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
         return x0::handle(path, parts, body, doors, turn, id).await;
+    }
+    if v1::is_at(parts.uri.path()) {
+        return v1::handle(parts, body, doors, turn, id).await;
     }
     match admin::route(&parts, doors).await {
         Ok(reply) => reply,

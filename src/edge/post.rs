@@ -57,6 +57,14 @@ pub enum Lease {
 }
 
 impl Post {
+    /// The mailboxes, if this process keeps them.
+    pub fn here(&self) -> Option<(&Hub, &Gate)> {
+        match self {
+            Post::Here(hub, gate) => Some((hub, gate)),
+            Post::There(_) => None,
+        }
+    }
+
     /// Accepts a message.
     ///
     /// # Errors

@@ -188,23 +188,25 @@ impl Stream {
     }
 
     async fn look(&mut self, after: Option<Cursor>, max: Max, keep: bool) -> Result<Option<Batch>, Error> {
-        let hold = match self.hold.take() {
-            Some(hold) => hold,
-            None => match self.place.hold() {
-                Some(hold) => hold,
-                None => return Ok(None),
-            },
-        };
-        let batch = self.hub.0.store.batch(hold.session(), after, max).await?;
-        if batch.is_empty() {
-            hold.nothing_there();
+        // Mail that is on its way already keeps its hold, whatever this look finds.
+        let had_hold = self.hold.is_some();
+        if !had_hold {
+            self.hold = self.place.hold();
+        }
+        if self.hold.is_none() {
             return Ok(None);
         }
-        if keep {
-            self.hold = Some(hold);
-        } else {
-            // It stays in the mailbox until it is acknowledged: the next may look, and so may we.
+        let batch = self.hub.0.store.batch(self.place.session(), after, max).await;
+        let found = batch.as_ref().is_ok_and(|batch| !batch.is_empty());
+        if !(had_hold || keep && found)
+            && let Some(hold) = self.hold.take()
+        {
+            // What was found stays in the mailbox until it is acknowledged: the next may look, and so may we.
             hold.nothing_there();
+        }
+        let batch = batch?;
+        if !found {
+            return Ok(None);
         }
         self.hub.observe(&batch.letters);
         if let Some(gap) = batch.gap {
@@ -256,19 +258,4 @@ impl Stream {
         self.hub.0.metrics.returned.inc_by(returned as u64);
         self.hold = None;
     }
-
-    /// How long an answer to `after` is to be held back, because the client has had it before.
-    pub fn hold_back(&self, after: Option<Cursor>) -> Duration {
-        let wait = self.hub.0.desks.hold_back(self.place.session(), after, self.hub.clock().now());
-        if !wait.is_zero() {
-            self.hub.0.metrics.repeats.inc();
-        }
-        wait
-    }
-
-    /// Notes that the client has an answer to `after` in which there was something.
-    pub fn note_answered(&self, after: Option<Cursor>) {
-        self.hub.0.desks.note_answered(self.place.session(), after, self.hub.clock().now());
-    }
 }
-

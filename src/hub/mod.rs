@@ -208,6 +208,20 @@ impl Hub {
         self.settle_upto(&admission.intent().of, upto, haste).await
     }
 
+    /// How long an answer to `after` is to be held back, because the session's receiver has had it before.
+    pub fn hold_back(&self, admission: &Admission<gate::Receive>, after: Option<Cursor>) -> Duration {
+        let wait = self.0.desks.hold_back(&admission.intent().of, after, self.clock().now());
+        if !wait.is_zero() {
+            self.0.metrics.repeats.inc();
+        }
+        wait
+    }
+
+    /// Notes that the session's receiver has an answer to `after` in which there was something.
+    pub fn note_answered(&self, admission: &Admission<gate::Receive>, after: Option<Cursor>) {
+        self.0.desks.note_answered(&admission.intent().of, after, self.clock().now());
+    }
+
     /// What is known of a session, whether or not it has a mailbox.
     ///
     /// # Errors

@@ -216,7 +216,9 @@ impl<J: Journal> Boxes<J> {
 
     /// The place that a message is to take. What has room reserved keeps its mailbox.
     pub fn promise(&self, to: &SessionId) -> (Epoch, Seq) {
-        self.shard(to.as_str()).get_mut(to).map_or_else(Default::default, |mailbox| (mailbox.epoch(), mailbox.promise()))
+        self.shard(to.as_str())
+            .get_mut(to)
+            .map_or_else(Default::default, |mailbox| (mailbox.epoch(), mailbox.promise()))
     }
 
     /// Puts a safe message into its mailbox, at its promised place if it has one, and rings.

@@ -88,9 +88,10 @@ impl<J: Journal> Local<J> {
         if !matches!(claim, Claim::New) {
             return Ok(claim);
         }
-        let prepared = self.boxes.charge_key().and_then(|()| {
-            self.boxes.prepare_all(to, message).inspect_err(|_| self.boxes.discharge_key())
-        });
+        let prepared = self
+            .boxes
+            .charge_key()
+            .and_then(|()| self.boxes.prepare_all(to, message).inspect_err(|_| self.boxes.discharge_key()));
         prepared.map(|()| claim).inspect_err(|error| {
             let refused: Result<KeptKey, Error> = Err(error.clone());
             self.boxes.keys.settle(key, &refused);
