@@ -18,6 +18,7 @@ pub fn is_delivered(from: &SessionId, payload: &Payload) {
     let message = Message {
         id: Uuid::nil(),
         from: from.as_str().into(),
+        kind: "".into(),
         accepted: UnixMs(0),
         expires: UnixMs(0),
         payload: payload.json.clone(),

@@ -7,8 +7,8 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    gate::{Gate, Who},
     cursor::{Gap, Reason},
+    gate::{Gate, Who},
     mailbox::{Batch, Capacity, Removed},
     storage::{Limits, Local, Null, Store, Swept},
 };
