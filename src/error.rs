@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::id::SessionId;
-
 /// Who has to change something for the request to succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -93,8 +91,8 @@ pub struct Error {
     pub kind: Kind,
     /// What exactly, and what would be right, in a sentence.
     pub detail: Cow<'static, str>,
-    /// The sessions for which it failed, if it is not the whole request.
-    pub about: Vec<SessionId>,
+    /// The session ids for which it failed, if it is not the whole request.
+    pub about: Vec<Box<str>>,
 }
 
 impl Error {

@@ -66,7 +66,7 @@ pub struct Message {
 pub const KIND: &str = "message";
 
 /// What a message costs beside its payload and sender: the struct, its place in a queue, the allocations' heads.
-pub const MESSAGE_OVERHEAD_BYTES: usize = 208;
+pub const MESSAGE_OVERHEAD_BYTES: usize = 192;
 
 impl Message {
     /// Its type, as the receiver reads it.

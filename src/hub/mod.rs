@@ -17,12 +17,13 @@ use crate::{
     mailbox::{Letter, Max, Settle},
     message::{Message, Seq, Shape, UnixMs},
     metrics::{JournalLevels, Levels, Loss, Metrics},
-    storage::{Accepted, AnyStore, Haste, JournalFigures, Later, MailboxInfo, Page, Posting, Ring, Totals},
+    storage::{Accepted, AnyStore, JournalFigures, Later, MailboxInfo, Page, Posting, Ring, Totals},
 };
 
 mod desks;
 mod inbox;
 
+pub use crate::storage::Haste;
 pub use desks::{Desks, Hold, Place};
 pub use inbox::{Event, Inbox, Lease, Mail, Next, Stream};
 

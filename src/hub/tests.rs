@@ -7,8 +7,8 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    gate::{Gate, Who},
     cursor::{Gap, Reason},
+    gate::{Gate, Who},
     mailbox::{Batch, Capacity, Removed},
     storage::{Limits, Local, Null, Store, Swept},
 };
@@ -289,7 +289,7 @@ async fn a_key_is_good_for_one_message_and_a_refusal_names_who_refused() {
         send(&["t"], None).await.expect("room");
     }
     let refused = send(&["s", "t", "u"], None).await.expect_err("t is full");
-    assert_eq!((refused.kind, refused.about), (Kind::MailboxFull, vec![SessionId::new("t").expect("id")]));
+    assert_eq!((refused.kind, refused.about), (Kind::MailboxFull, vec!["t".into()]));
     let totals = world.hub.totals().await.expect("memory");
     assert_eq!((totals.messages, totals.mailboxes), (1_001, 2), "all or nothing");
 }

@@ -21,10 +21,9 @@ use crate::{
     cursor::Cursor,
     error::Error,
     gate::Who,
-    hub::{Event, Stream},
+    hub::{Event, Haste, Stream},
     id::RequestId,
     mailbox::{Batch, Max},
-    storage::Haste,
     wire::v1::{self, Goodbye},
 };
 

@@ -22,10 +22,9 @@ use super::{
 use crate::{
     error::{Error, Kind},
     gate::{Gate, Who},
-    hub::{self, Hub},
+    hub::{self, Haste, Hub},
     id::{RequestId, SessionId},
     settings,
-    storage::Haste,
     wire::v1::{self, Draft},
 };
 

@@ -13,11 +13,10 @@ use crate::{
     cursor::Cursor,
     error::Error,
     gate::{self, Admission, Who},
-    hub::{Event, Hub, Stream},
+    hub::{Event, Haste, Hub, Stream},
     id::RequestId,
     mailbox::{Batch, Max},
     settings,
-    storage::Haste,
     wire::v1::{self, Extra},
 };
 

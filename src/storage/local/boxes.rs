@@ -167,7 +167,7 @@ impl<J: Journal> Boxes<J> {
         for session in to {
             match self.prepare(session, message) {
                 Ok(()) => prepared.push(session),
-                Err(error) => refused.get_or_insert(error).about.push(session.clone()),
+                Err(error) => refused.get_or_insert(error).about.push(session.as_str().into()),
             }
         }
         let Some(error) = refused else { return Ok(()) };

@@ -152,7 +152,7 @@ pub(super) fn described(error: &Error) -> String {
         String::new()
     } else {
         let addresses: Vec<String> =
-            error.about.iter().map(|session| json::quote(&format!("session:{}", session.as_str()))).collect();
+            error.about.iter().map(|session| json::quote(&format!("session:{session}"))).collect();
         format!(r#","addresses":[{}]"#, addresses.join(","))
     };
     format!(

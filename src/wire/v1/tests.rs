@@ -321,7 +321,7 @@ fn what_is_told() {
     let unknown = Batch { gap: Some(Gap { range: None, reason: Reason::Epoch }), ..empty };
     assert!(text(answer(&unknown, Extra::default())).contains(r#""gap":{"from":null,"to":null,"reason":"epoch"}"#));
 
-    let error = Error { about: vec![id("b\n"), id("c")], ..Error::new(Kind::MailboxFull, "no \"room\"") };
+    let error = Error { about: vec!["b\n".into(), "c".into()], ..Error::new(Kind::MailboxFull, "no \"room\"") };
     let described = r#""title":"Mailbox full","status":507,"detail":"no \"room\"","kind":"mailbox_full","addresses":["session:b\n","session:c"]"#;
     let request = RequestId { connection: 17, request: 3 };
     assert_eq!(text(problem(&error, request)), format!(r#"{{"type":"about:blank",{described},"request":"17-3"}}"#));
