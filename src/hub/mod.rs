@@ -347,4 +347,6 @@ impl Hub {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
