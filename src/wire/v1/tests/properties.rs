@@ -23,7 +23,7 @@ pub fn json_value() -> impl Strategy<Value = Value> {
 fn json_text() -> impl Strategy<Value = String> {
     let word = prop_oneof!["-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,5})?", Just("null".to_owned())];
     let string = prop_oneof![
-        "[ -~]{0,9}".prop_map(|text| format!("{text:?}").replace("\\'", "'")),
+        "[ -~]{0,9}".prop_map(|text| format!("{text:?}")),
         Just(r#""\ud83d\u0000\/""#.to_owned()),
         Just(r#""session_src""#.to_owned()),
         Just(r#""session\u005fsrc""#.to_owned()),
