@@ -1,6 +1,6 @@
 //! What is written and read of WebSocket frames, bodies and events fits the schemas, and the other way round.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use x0_relay::{
@@ -109,16 +109,22 @@ fn values() -> Vec<Value> {
     ]
 }
 
-/// The parser takes an object exactly if it fits the schema, whichever member is exchanged, added or left out.
-fn agrees(schema: &str, legal: &Value, takes: impl Fn(&str) -> bool) {
+/// The parser takes an object exactly if it fits the schema, whichever member is exchanged, added or left out; and it
+/// knows the same members.
+fn agrees(schema: &str, legal: &Value, parse: impl Fn(&str) -> Result<(), Error>) {
     let api = Api::read();
     let check = |object: &Value| {
         let (text, misfit) = (object.to_string(), api.misfit(api.schema(schema), object));
-        assert_eq!(takes(&text), misfit.is_none(), "{schema}: {text}: {misfit:?}");
+        assert_eq!(parse(&text).is_ok(), misfit.is_none(), "{schema}: {text}: {misfit:?}");
         misfit.is_none()
     };
     assert!(check(legal), "{legal}");
     let members = api.schema(schema)["properties"].as_object().expect("members");
+    let mut with = legal.clone();
+    with["unknown"] = json!(1);
+    let detail = parse(&with.to_string()).expect_err("an unknown member").detail;
+    let known: BTreeSet<&str> = detail.split_once("there are ").expect("names").1.split(", ").collect();
+    assert_eq!(known, members.keys().map(String::as_str).collect(), "{schema}");
     let (mut taken, mut refused) = (0, 0);
     for name in members.keys().map(String::as_str).chain(["unknown"]) {
         let mut without = legal.clone();
@@ -136,22 +142,25 @@ fn agrees(schema: &str, legal: &Value, takes: impl Fn(&str) -> bool) {
 #[test]
 fn bodies_are_read_as_they_are_described() {
     let send = json!({"to": "session:b", "payload": 1, "from": "a", "type": "chat", "ttl": 60, "key": "k"});
-    agrees("Send", &send, |text| v1::draft(text.as_bytes(), None, &LIMITS).is_ok());
-    agrees("Ack", &json!({"session": "s", "cursor": CURSOR}), |text| v1::ack(text.as_bytes()).is_ok());
+    agrees("Send", &send, |text| v1::draft(text.as_bytes(), None, &LIMITS).map(drop));
+    agrees("Ack", &json!({"session": "s", "cursor": CURSOR}), |text| v1::ack(text.as_bytes()).map(drop));
     let asked = json!({"session": "s", "after": CURSOR, "ack": "explicit"});
     agrees("EventsAsked", &asked, |text| {
         // What is missing in the body may stand in the query.
         let query = if text.contains(r#""session":"#) { None } else { Some("session=s") };
-        v1::events(query, None, text.as_bytes()).is_ok()
+        v1::events(query, None, text.as_bytes()).map(drop)
     });
 }
 
 #[test]
 fn frames_of_clients_are_read_as_they_are_described() {
-    let takes = |text: &str| v1::frame(text, &LIMITS).is_ok();
-    let send = json!({"type": "send", "ref": 1, "to": ["b"], "payload": {}, "from": "a", "message_type": "chat", "ttl": 60, "key": "k"});
-    agrees("SendFrame", &send, |text| takes(text) && text.contains(r#""type":"send""#));
-    agrees("AckFrame", &json!({"type": "ack", "cursor": CURSOR}), takes);
-    agrees("AuthFrame", &json!({"type": "auth", "ref": "r", "token": "t"}), takes);
-    agrees("PingFrame", &json!({"type": "ping"}), takes);
+    let parse = |text: &str| v1::frame(text, &LIMITS).map(drop).map_err(|misframed| misframed.error);
+    agrees(
+        "SendFrame",
+        &json!({"type": "send", "ref": 1, "to": ["b"], "payload": {}, "from": "a", "message_type": "chat", "ttl": 60, "key": "k"}),
+        parse,
+    );
+    agrees("AckFrame", &json!({"type": "ack", "cursor": CURSOR}), parse);
+    agrees("AuthFrame", &json!({"type": "auth", "ref": "r", "token": "t"}), parse);
+    agrees("PingFrame", &json!({"type": "ping"}), parse);
 }
