@@ -353,4 +353,6 @@ impl Hub {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
