@@ -122,10 +122,7 @@ pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Tur
                 (Kind::UpgradeRequired, _) => {
                     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-                    headers.insert(
-                        header::SEC_WEBSOCKET_VERSION,
-                        HeaderValue::from_static(ws::handshake::VERSION),
-                    );
+                    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(ws::handshake::VERSION));
                 }
                 _ => {}
             }

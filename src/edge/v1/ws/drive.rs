@@ -273,6 +273,3 @@ impl Sends {
         .await
     }
 }
-
-#[cfg(test)]
-mod tests;

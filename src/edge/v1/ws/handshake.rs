@@ -103,9 +103,9 @@ mod tests {
     ];
 
     fn read(version: Version, headers: &[(&str, &str)]) -> Result<Handshake, Kind> {
-        let request = headers.iter().fold(Request::builder().version(version), |request, (name, value)| {
-            request.header(*name, *value)
-        });
+        let request = headers
+            .iter()
+            .fold(Request::builder().version(version), |request, (name, value)| request.header(*name, *value));
         Handshake::read(&request.body(()).expect("a request").into_parts().0).map_err(|error| error.kind)
     }
 

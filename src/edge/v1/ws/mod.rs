@@ -22,8 +22,12 @@ pub mod handshake;
 mod pipe;
 mod session;
 
+#[cfg(test)]
+mod client;
+
 use drive::{Opening, Talk};
 use handshake::Handshake;
+use pipe::Peer;
 
 /// A handshake that is to be answered outside of hyper.
 #[derive(Debug)]
@@ -50,16 +54,13 @@ fn message_bytes_max(config: &settings::Http) -> usize {
 
 /// Serves until the client, or a newer one, or the relay's end ends it.
 pub async fn serve(park: Park, socket: &mut Socket, doors: &Doors) {
-    let Park { attach, handshake, id } = park;
-    let result = match open(&attach, doors).await {
-        Ok((stream, start)) => {
-            // Boxed, so that polls, which wait in the same place, need no room for it.
-            Box::pin(talk(&attach, &handshake, stream, start, id, socket, doors)).await
-        }
-        Err(error) => refuse(&error, id, socket, doors).await,
+    let result = match open(&park.attach, doors).await {
+        // Boxed, so that polls, which wait in the same place, need no room for it.
+        Ok((stream, start)) => Box::pin(talk(&park, stream, start, socket, doors)).await,
+        Err(error) => refuse(&error, park.id, socket, doors).await,
     };
     if let Err(error) = result {
-        tracing::debug!(request = %id, session = %attach.session, %error, "WebSocket broken off");
+        tracing::debug!(request = %park.id, session = %park.attach.session, %error, "WebSocket broken off");
     }
 }
 
@@ -75,21 +76,13 @@ async fn open(attach: &v1::Attach, doors: &Doors) -> Result<(Stream, Cursor), Er
     Ok((stream, start))
 }
 
-async fn talk(
-    attach: &v1::Attach,
-    handshake: &Handshake,
-    stream: Stream,
-    start: Cursor,
-    id: RequestId,
-    socket: &mut Socket,
-    doors: &Doors,
-) -> io::Result<()> {
+async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, doors: &Doors) -> io::Result<()> {
     let Ok(desk) = desk(doors) else { return Ok(()) };
-    let position = attach.after.unwrap_or(start);
+    let position = park.attach.after.unwrap_or(start);
     // A cursor of another epoch says nothing here; that it does not comes as a gap.
     let welcome = if position.epoch == start.epoch { position } else { start };
-    let opening = Opening { session: &attach.session, stream, welcome, position };
-    Talk::new(socket, handshake.head(), opening, doors, desk, id).run().await
+    let opening = Opening { session: &park.attach.session, stream, welcome, position };
+    Talk::new(peer, park.handshake.head(), opening, doors, desk, park.id).run().await
 }
 
 async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors) -> io::Result<()> {
@@ -99,3 +92,6 @@ async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors
     let head = reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error) };
     socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -267,7 +267,9 @@ struct Line<'a, 'c, P> {
 
 impl<P: Peer> Read for Ends<'_, '_, P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(Line { peer, cx, trail, heard }) = &mut self.line else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let Some(Line { peer, cx, trail, heard }) = &mut self.line else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
         let mut buffer = ReadBuf::new(buffer);
         match Pin::new(&mut **peer).poll_read(cx, &mut buffer) {
             Poll::Ready(result) => result?,

@@ -95,9 +95,15 @@ pub enum Unfit {
 enum Stage {
     Open,
     /// A newer receiver has come; this one is to be told then.
-    Displaced { until: Duration },
+    Displaced {
+        until: Duration,
+    },
     /// Goodbye follows when every message on its way has its answer, or then.
-    Leaving { goodbye: Goodbye, retry_after: Option<Duration>, until: Duration },
+    Leaving {
+        goodbye: Goodbye,
+        retry_after: Option<Duration>,
+        until: Duration,
+    },
     Over,
 }
 
@@ -360,7 +366,8 @@ impl InFlight {
             && let Some((first, last)) = self.runs.front_mut()
         {
             let settled = upto.seq.min(*last);
-            self.messages = self.messages.saturating_sub(usize::try_from(settled.0 - first.0 + 1).unwrap_or(usize::MAX));
+            self.messages =
+                self.messages.saturating_sub(usize::try_from(settled.0 - first.0 + 1).unwrap_or(usize::MAX));
             if settled < *last {
                 *first = settled.next();
             } else {
