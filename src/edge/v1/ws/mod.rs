@@ -19,6 +19,7 @@ use crate::{
 
 mod drive;
 pub mod handshake;
+mod out;
 mod pipe;
 mod session;
 

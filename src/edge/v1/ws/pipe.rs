@@ -1,18 +1,17 @@
 //! Frames in and out of a connection. Reading is tungstenite's: what a frame is, joins fragments, answers pings and
-//! closes. Writing is our own queue, so that a large frame is not copied, and a peer that takes nothing is noticed.
+//! closes. Writing is our own ([`Out`]), so that a large frame is not copied, and a peer that takes nothing is noticed.
 //!
 //! Between two messages there is nothing to remember, and the reader goes, with its buffer: a quiet socket holds none.
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
-    io::{self, Cursor, IoSlice, Read, Write},
+    io::{self, Cursor, Read, Write},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -29,15 +28,13 @@ use tungstenite::{
     },
 };
 
-use super::session::Unfit;
-use crate::edge::socket::{ANSWER_MAX, Fate, Socket};
+use super::{out::Out, session::Unfit};
+use crate::edge::socket::{Fate, Socket};
 
 /// How much is read at once.
 const READ_BYTES: usize = 4096;
 /// The longest head of a frame (RFC 6455 section 5.2).
 const HEAD_BYTES_MAX: usize = 14;
-/// How many pieces are written at once.
-const SLICES: usize = 16;
 
 const CLOSE_PROTOCOL: u16 = 1002;
 const CLOSE_NOT_UTF8: u16 = 1007;
@@ -83,8 +80,6 @@ pub struct Pipe<P> {
     reader: Option<WebSocketContext>,
     trail: Trail,
     out: Out,
-    /// How long the peer may take nothing.
-    patience: Duration,
     /// Something has come since this was last asked.
     heard: bool,
     /// What comes is not understood any more.
@@ -100,16 +95,7 @@ impl<P: Peer> Pipe<P> {
             .write_buffer_size(0)
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
-        Self {
-            peer,
-            config,
-            reader: None,
-            trail: Trail::default(),
-            out: Out::new(),
-            patience,
-            heard: false,
-            deaf: false,
-        }
+        Self { peer, config, reader: None, trail: Trail::default(), out: Out::new(patience), heard: false, deaf: false }
     }
 
     /// To be written as it is.
@@ -138,17 +124,17 @@ impl<P: Peer> Pipe<P> {
 
     /// Whether nothing is left to be written.
     pub fn is_written(&self) -> bool {
-        self.out.pieces.is_empty()
+        self.out.is_empty()
     }
 
     /// Whether mail is still being written.
     pub fn has_mail(&self) -> bool {
-        self.out.mail_bytes > 0
+        self.out.mail_bytes() > 0
     }
 
     /// Bytes of answers that are still to be written.
     pub fn owed(&self) -> usize {
-        self.out.answer_bytes
+        self.out.answer_bytes()
     }
 
     /// Whether what comes is not understood any more.
@@ -163,8 +149,7 @@ impl<P: Peer> Pipe<P> {
 
     /// When [`Pipe::check`] is to be asked, if something is to be written.
     pub fn stalled_at(&self) -> Option<Instant> {
-        let out = &self.out;
-        (!out.pieces.is_empty()).then(|| (out.progress + self.patience).min(out.begun + ANSWER_MAX))
+        self.out.stalled_at()
     }
 
     /// Whether the peer takes what is written.
@@ -172,16 +157,7 @@ impl<P: Peer> Pipe<P> {
     /// # Errors
     /// `TimedOut` if it does not.
     pub fn check(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        let Some(stalled_at) = self.stalled_at().filter(|at| *at <= now) else { return Ok(()) };
-        // A socket is writable only once a good part of its buffer is free: a slow reader may have taken some.
-        let on_its_way = self.peer.on_its_way();
-        let takes = self.out.on_its_way.zip(on_its_way).is_some_and(|(before, now)| now < before);
-        if takes && stalled_at < self.out.begun + ANSWER_MAX {
-            (self.out.progress, self.out.on_its_way) = (now, on_its_way);
-            return Ok(());
-        }
-        Err(io::ErrorKind::TimedOut.into())
+        self.out.check(&self.peer)
     }
 
     /// Writes, and reads if it is to, until something has happened. May be dropped; nothing is lost by it.
@@ -329,92 +305,6 @@ impl Trail {
 
     fn is_between_messages(&self) -> bool {
         self.head_bytes == 0 && self.payload == 0 && !self.in_message
-    }
-}
-
-/// What is to be written.
-#[derive(Debug)]
-struct Out {
-    pieces: VecDeque<Piece>,
-    mail_bytes: usize,
-    answer_bytes: usize,
-    /// When the peer last took something, or something was there for it to take.
-    progress: Instant,
-    /// Since when the first piece is being written.
-    begun: Instant,
-    /// What was on its way when the peer took no more.
-    on_its_way: Option<i32>,
-}
-
-#[derive(Debug)]
-struct Piece {
-    bytes: Bytes,
-    mail: bool,
-}
-
-impl Out {
-    fn new() -> Self {
-        let now = Instant::now();
-        let pieces = VecDeque::new();
-        Self { pieces, mail_bytes: 0, answer_bytes: 0, progress: now, begun: now, on_its_way: None }
-    }
-
-    fn push(&mut self, bytes: Bytes, mail: bool) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.pieces.is_empty() {
-            let now = Instant::now();
-            (self.progress, self.begun, self.on_its_way) = (now, now, None);
-        }
-        *self.count(mail) += bytes.len();
-        self.pieces.push_back(Piece { bytes, mail });
-    }
-
-    fn count(&mut self, mail: bool) -> &mut usize {
-        if mail { &mut self.mail_bytes } else { &mut self.answer_bytes }
-    }
-
-    fn poll_write<P: Peer>(&mut self, peer: &mut P, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut used = 0;
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(&piece.bytes);
-                used += 1;
-            }
-            match Pin::new(&mut *peer).poll_write_vectored(cx, &slices[..used]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => self.advance(written),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    if self.on_its_way.is_none() {
-                        self.on_its_way = peer.on_its_way();
-                    }
-                    return Poll::Pending;
-                }
-            }
-        }
-        // What it held once is not kept for the quiet time.
-        self.pieces = VecDeque::new();
-        Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        let now = Instant::now();
-        (self.progress, self.on_its_way) = (now, None);
-        while let Some(Piece { bytes, mail }) = self.pieces.front_mut() {
-            let (mail, taken) = (*mail, written.min(bytes.len()));
-            bytes.advance(taken);
-            let done = bytes.is_empty();
-            written -= taken;
-            *self.count(mail) -= taken;
-            if !done {
-                return;
-            }
-            self.pieces.pop_front();
-            self.begun = now;
-        }
     }
 }
 

@@ -1,223 +1,19 @@
 //! The door as a whole, over a connection in memory and with a clock that can be moved.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-};
+use std::sync::atomic::Ordering::SeqCst;
 
-use bytes::Bytes;
-use hyper::Request;
-use tokio::{
-    io::duplex,
-    sync::{Notify, Semaphore},
-    time::{Duration, Instant, sleep, timeout},
-};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::{
     client::{BINARY, CLOSE, Client, PING, PONG, TEXT, frame, text},
     session::SENDS_MAX,
     *,
 };
-use crate::{
-    edge::post::Post,
-    error::Kind,
-    gate::Gate,
-    hub::{Accepted, Bells, Draft, Event, Hub, Later, Ttl},
-    id::SessionId,
-    lifecycle::{Lifecycle, Phase},
-    mailbox::{Batch, Capacity, Max, Removed, Settle},
-    message::{Seq, Shape},
-    storage::{Limits, Local, MailboxInfo, Null, Page, Posting, Store, Swept, Totals},
-};
+use crate::{cursor::Epoch, hub::Event, mailbox::Max, message::Seq};
 
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-const WINDOW: usize = 4;
+mod world;
 
-/// A store that, while it is slow, makes its senders wait for their answers, and, once broken, has no mailbox.
-struct Slow {
-    inner: Local<Null>,
-    broken: AtomicBool,
-    slow: AtomicBool,
-    answers: Arc<Semaphore>,
-    sent: AtomicUsize,
-}
-
-impl Store for Slow {
-    fn append(&self, posting: Posting) -> Later<Accepted> {
-        self.sent.fetch_add(1, SeqCst);
-        let accepted = self.inner.append(posting);
-        if !self.slow.load(SeqCst) {
-            return accepted;
-        }
-        let answers = Arc::clone(&self.answers);
-        Box::pin(async move {
-            answers.acquire().await.expect("open").forget();
-            accepted.await
-        })
-    }
-    fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Page> {
-        self.inner.read(of, after, max)
-    }
-    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
-        if self.broken.load(SeqCst) {
-            return Box::pin(std::future::ready(Err(Error::new(Kind::MemoryFull, "no room for a mailbox"))));
-        }
-        self.inner.batch(of, after, max)
-    }
-    fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed> {
-        self.inner.settle(of, what, haste)
-    }
-    fn look(&self, of: &SessionId) -> Later<Option<MailboxInfo>> {
-        self.inner.look(of)
-    }
-    fn purge(&self, of: &SessionId) -> Later<Removed> {
-        self.inner.purge(of)
-    }
-    fn sweep(&self) -> Later<Swept> {
-        self.inner.sweep()
-    }
-    fn survey(&self, max: usize) -> Later<(Totals, Vec<MailboxInfo>)> {
-        self.inner.survey(max)
-    }
-    fn close(&self) -> Later<()> {
-        self.inner.close()
-    }
-}
-
-fn http() -> settings::Http {
-    settings::Http {
-        listen: Vec::new(),
-        open_by_name: false,
-        wait: Duration::from_secs(10),
-        error_hold: Duration::ZERO,
-        answer_messages: 3,
-        answer_bytes: 1 << 20,
-        message_bytes: 1_000,
-        connections: 10,
-        header_bytes: 1 << 14,
-        header_timeout: Duration::from_secs(10),
-        body_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(75),
-        write_timeout: WRITE_TIMEOUT,
-    }
-}
-
-struct World {
-    doors: Arc<Doors>,
-    hub: Hub,
-    gate: Gate,
-    store: Arc<Slow>,
-    life: Lifecycle,
-}
-
-fn id() -> SessionId {
-    SessionId::new("b").expect("id")
-}
-
-impl World {
-    fn new() -> Self {
-        let life = Lifecycle::start();
-        let bells = Bells::default();
-        let mailbox = Capacity { messages: 1_000, bytes: 1 << 24, drop_oldest: false };
-        let limits = Limits { mailbox, sessions: 10, memory: 1 << 26, forget_after_ms: 60_000 };
-        let inner = Local::new(Null, limits, life.clock, bells.ring()).expect("nothing to bring back");
-        let answers = Arc::new(Semaphore::new(0));
-        let store = Arc::new(Slow {
-            inner,
-            broken: AtomicBool::new(false),
-            slow: AtomicBool::new(false),
-            answers,
-            sent: AtomicUsize::new(0),
-        });
-        let hour = Duration::from_secs(3_600);
-        let ttl = Ttl { usual: hour, most: hour };
-        let hub = Hub::new(store.clone(), bells, life.clone(), Arc::default(), ttl);
-        let gate = Gate::open(0);
-        let doors = Arc::new(Doors {
-            post: Post::Here(hub.clone(), gate),
-            config: http(),
-            v1: Some(settings::V1 { window: WINDOW, keepalive: KEEPALIVE, ttl_max: hour }),
-            life: life.clone(),
-            metrics: Arc::default(),
-            crowded: Notify::new(),
-        });
-        Self { doors, hub, gate, store, life }
-    }
-
-    /// Puts messages into the mailbox: `n` each.
-    async fn accept(&self, numbers: impl IntoIterator<Item = u32>) {
-        for n in numbers {
-            self.accept_text(&n.to_string()).await;
-        }
-    }
-
-    async fn accept_text(&self, payload: &str) {
-        let payload = Bytes::copy_from_slice(payload.as_bytes());
-        let draft = Draft { from: "".into(), kind: "".into(), payload, shape: Shape::Other, ttl: None, key: None };
-        let admission = self.gate.send(Who::Anybody, vec![id()]).expect("open");
-        self.hub.send(admission, draft).await.expect("room");
-    }
-
-    fn receive(&self) -> crate::gate::Admission<crate::gate::Receive> {
-        self.gate.receive(Who::Anybody, id()).expect("open")
-    }
-
-    /// A client behind a connection that holds so many bytes, and how its socket ends.
-    fn connect(&self, query: &str, buffer: usize) -> (Client, Ended) {
-        let (ours, theirs) = duplex(buffer);
-        let request = Request::builder()
-            .header("host", "relay")
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-        let parts = request.body(()).expect("a request").into_parts().0;
-        let attach = v1::attach(Some(query)).expect("a query");
-        let park = Park::new(attach, &parts, RequestId { connection: 1, request: 1 }).expect("a handshake");
-        let doors = Arc::clone(&self.doors);
-        let (told, ended) = tokio::sync::oneshot::channel();
-        self.life.spawn_detached(async move {
-            let result = match open(&park.attach, &doors).await {
-                Ok((stream, start)) => talk(&park, stream, start, ours, &doors).await,
-                Err(error) => Err(io::Error::other(error)),
-            };
-            // A test may not want to know.
-            let _ = told.send(result);
-        });
-        (Client { line: theirs }, Ended(ended))
-    }
-
-    /// A client that has its welcome.
-    async fn client(&self, buffer: usize) -> (Client, Ended) {
-        let (mut client, ended) = self.connect("session=b", buffer);
-        assert!(client.head().await.starts_with("HTTP/1.1 101 "));
-        assert!(client.heard().await.contains("welcome"));
-        (client, ended)
-    }
-
-    async fn cursor(&self, seq: u64) -> Cursor {
-        let batch = self.store.inner.batch(&id(), None, Max { messages: 0, bytes: 0 }).await.expect("a mailbox");
-        Cursor { seq: Seq(seq), ..batch.cursor }
-    }
-
-    async fn waiting(&self) -> usize {
-        self.hub.session(&self.receive()).await.expect("memory").mailbox.messages
-    }
-
-    fn drain(&self) {
-        self.life.enter(Phase::Draining);
-        self.hub.wake_all();
-    }
-}
-
-struct Ended(tokio::sync::oneshot::Receiver<io::Result<()>>);
-
-impl Ended {
-    async fn result(self) -> io::Result<()> {
-        self.0.await.expect("it does not panic")
-    }
-}
+use world::{KEEPALIVE, WRITE_TIMEOUT, World};
 
 /// The payloads of a `messages` frame.
 fn payloads(said: &str) -> Vec<String> {
@@ -308,7 +104,7 @@ async fn the_stream_begins_where_the_client_says() {
     assert!(client.heard().await.contains(&format!(r#""cursor":"{after}""#)));
     assert_eq!((payloads(&client.heard().await), world.waiting().await), (vec!["3".to_owned()], 1));
 
-    let other = Cursor { epoch: crate::cursor::Epoch(epoch.0 ^ 1), seq: Seq(7) };
+    let other = Cursor { epoch: Epoch(epoch.0 ^ 1), seq: Seq(7) };
     let (mut client, _ended) = world.connect(&format!("session=b&after={other}"), 1 << 16);
     client.head().await;
     assert!(client.heard().await.contains(&format!(r#""cursor":"{after}""#)), "where it stands in this epoch");
@@ -348,10 +144,7 @@ async fn sends_are_accepted_in_order_and_no_more_than_a_few_at_once() {
         }
     }
     assert_eq!(references, (1..SENDS_MAX + 6).collect::<Vec<usize>>());
-    let kept = world.store.inner.read(&SessionId::new("c").expect("id"), Seq(0), Max { messages: 100, bytes: 1 << 20 });
-    let kept: Vec<String> = (kept.await.expect("memory").letters.iter())
-        .map(|letter| String::from_utf8_lossy(&letter.message.payload).into_owned())
-        .collect();
+    let kept = world.texts("c").await;
     assert_eq!(kept, (0..SENDS_MAX + 6).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 

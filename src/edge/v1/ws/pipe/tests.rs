@@ -10,6 +10,7 @@ use super::{
     super::client::{BINARY, CLOSE, CONTINUATION, Client, PING, PONG, TEXT, frame, text},
     *,
 };
+use crate::edge::socket::ANSWER_MAX;
 
 const LIMIT: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(10);
