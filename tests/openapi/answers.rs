@@ -160,6 +160,7 @@ fn problems_of_protocol_v1_fit() {
     ] {
         asked.refused(kind, "GET", path, query, None);
     }
+    asked.refused("upgrade_required", "GET", "/v1/ws", "?session=s", None);
     let answer = Conn::open(asked.relay.addr()).exchange(request("PUT", "/v1/messages", &[], b""));
     assert_eq!(asked.fits("POST", "/v1/messages", &answer).1["kind"], "bad_method");
 }
