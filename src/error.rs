@@ -48,6 +48,14 @@ kinds! {
     BadRequest: Client, retry false, 400, close 1008, "bad_request", "BadRequest", "Not a request";
     /// A session id is missing, null, empty, too long or no string.
     InvalidSession: Client, retry false, 400, close 1008, "invalid_session", "InvalidSessionID", "Invalid session ID";
+    /// An address that names no mailbox, or more of them than one message may have.
+    InvalidAddress: Client, retry false, 400, close 1008, "invalid_address", "InvalidAddress", "Invalid address";
+    /// A cursor that the relay has not handed out.
+    InvalidCursor: Client, retry false, 400, close 1008, "invalid_cursor", "InvalidCursor", "Invalid cursor";
+    /// An idempotency key that was used for another message.
+    KeyReused: Client, retry false, 409, close 1008, "key_reused", "KeyReused", "Idempotency key reused";
+    /// A body in a format that is not read here.
+    UnsupportedMedia: Client, retry false, 415, close 1003, "unsupported_media", "UnsupportedMedia", "Unsupported media type";
     /// An x0 payload that is not a JSON object.
     PayloadNotObject: Client, retry false, 400, close 1008, "payload_not_object", "PayloadNotObject", "Payload is not an object";
     /// A message beyond `message-bytes`, or a body that could not hold a legal one.
@@ -56,6 +64,8 @@ kinds! {
     TooSlow: Client, retry true, 408, close 1008, "too_slow", "TooSlow", "Request too slow";
     /// This address does not take this method.
     BadMethod: Client, retry false, 405, close 1008, "bad_method", "BadMethod", "Method not allowed";
+    /// This address wants a WebSocket's handshake.
+    UpgradeRequired: Client, retry false, 426, close 1008, "upgrade_required", "UpgradeRequired", "Upgrade required";
     /// Nothing lives at this address.
     NotFound: Client, retry false, 404, close 1008, "not_found", "NotFound", "Not found";
     /// The credentials do not allow this.
@@ -83,12 +93,14 @@ pub struct Error {
     pub kind: Kind,
     /// What exactly, and what would be right, in a sentence.
     pub detail: Cow<'static, str>,
+    /// The session ids for which it failed, if it is not the whole request.
+    pub about: Vec<Box<str>>,
 }
 
 impl Error {
     /// An error with its sentence.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), about: Vec::new() }
     }
 }
 

@@ -1,6 +1,8 @@
-//! Names: sessions and requests.
+//! Names: sessions, requests, and the keys by which senders name what they send.
 
 use std::{fmt, sync::Arc};
+
+use uuid::Uuid;
 
 use crate::error::{Error, Kind};
 
@@ -69,9 +71,43 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// What stands for names and texts of unbounded length in bounded room: a version 5 UUID (RFC 9562), which is the first
+/// 122 bits of a SHA-1. Nobody finds a second text for somebody else's digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// The digest of these parts, each of which counts with its length.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut text = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+        for part in parts {
+            text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            text.extend_from_slice(part);
+        }
+        Self(Uuid::new_v5(&Uuid::nil(), &text).as_u128())
+    }
+}
+
+/// An idempotency key: what is sent with the same one again is not accepted again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// Who uses it, and the key itself.
+    pub digest: Digest,
+    /// Who uses it.
+    pub sender: Digest,
+    /// What it is used for.
+    pub body: Digest,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_part_ends_counts() {
+        assert_ne!(Digest::of(&[b"ab", b"c"]), Digest::of(&[b"a", b"bc"]));
+        assert_eq!(Digest::of(&[b"ab", b"c"]), Digest::of(&[b"ab", b"c"]));
+    }
 
     #[test]
     fn a_session_id_has_1_to_256_bytes() {

@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod cursor;
 pub mod edge;
 pub mod error;
 pub mod gate;

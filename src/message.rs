@@ -37,6 +37,8 @@ impl UnixMs {
 pub enum Shape {
     /// An object without a member `session_src`.
     Object,
+    /// An object with such a member.
+    Marked,
     /// Any other value.
     Other,
 }
@@ -48,6 +50,8 @@ pub struct Message {
     pub id: Uuid,
     /// Who sent it, as the sender says; empty if it did not.
     pub from: Box<str>,
+    /// A word for the receiver; empty for the usual one, [`KIND`].
+    pub kind: Box<str>,
     /// When the relay accepted it.
     pub accepted: UnixMs,
     /// When it may be dropped undelivered.
@@ -58,13 +62,21 @@ pub struct Message {
     pub shape: Shape,
 }
 
+/// The type of a message whose sender names none.
+pub const KIND: &str = "message";
+
 /// What a message costs beside its payload and sender: the struct, its place in a queue, the allocations' heads.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 192;
 
 impl Message {
+    /// Its type, as the receiver reads it.
+    pub fn kind(&self) -> &str {
+        if self.kind.is_empty() { KIND } else { &self.kind }
+    }
+
     /// About what it takes in an answer, in bytes.
     pub fn size(&self) -> usize {
-        self.payload.len() + self.from.len()
+        self.payload.len() + self.from.len() + self.kind.len()
     }
 
     /// The bytes it is charged with against the limits on mailboxes and memory.

@@ -1,6 +1,6 @@
 //! What the relay counts. docs/metrics.md has a line for each; a test compares the two.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::error::Kind;
+use crate::{cursor::Reason, error::Kind};
 
 /// Why messages left without being delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +39,12 @@ impl Loss {
 /// Label of messages that left undelivered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub struct LossLabel {
+    reason: &'static str,
+}
+
+/// Label of gaps.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct GapLabel {
     reason: &'static str,
 }
 
@@ -73,6 +79,19 @@ impl Drop for Counted {
     }
 }
 
+/// What the journal has done since the start; all 0 without one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JournalLevels {
+    /// Commits that reached the disk.
+    pub commits: u64,
+    /// Time spent in them, in microseconds.
+    pub commit_us: u64,
+    /// Commits that failed.
+    pub failures: u64,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
+}
+
 /// Figures that are read off when somebody asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Levels {
@@ -82,6 +101,10 @@ pub struct Levels {
     pub messages: usize,
     /// Bytes waiting.
     pub bytes: usize,
+    /// Idempotency keys remembered.
+    pub keys: usize,
+    /// What the journal has done.
+    pub journal: JournalLevels,
     /// Since the start.
     pub uptime: std::time::Duration,
 }
@@ -92,9 +115,14 @@ pub struct Levels {
 pub struct Metrics {
     registry: Registry,
     pub accepted: Counter,
+    pub duplicates: Counter,
     pub settled: Counter,
     pub returned: Counter,
     lost: Family<LossLabel, Counter>,
+    gaps: Family<GapLabel, Counter>,
+    pub superseded: Counter,
+    pub repeats: Counter,
+    pub keys_early: Counter,
     pub unfit: Counter,
     requests: Family<RequestLabel, Counter>,
     errors: Family<KindLabel, Counter>,
@@ -106,6 +134,11 @@ pub struct Metrics {
     mailboxes: Gauge,
     messages: Gauge,
     bytes: Gauge,
+    keys: Gauge,
+    journal_commits: Counter,
+    journal_commit_time: Counter<f64, AtomicU64>,
+    journal_failures: Counter,
+    journal_file: Gauge,
     uptime: Gauge<f64, AtomicU64>,
 }
 
@@ -114,9 +147,14 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("x0_relay"),
             accepted: Counter::default(),
+            duplicates: Counter::default(),
             settled: Counter::default(),
             returned: Counter::default(),
             lost: Family::default(),
+            gaps: Family::default(),
+            superseded: Counter::default(),
+            repeats: Counter::default(),
+            keys_early: Counter::default(),
             unfit: Counter::default(),
             requests: Family::default(),
             errors: Family::default(),
@@ -128,12 +166,20 @@ impl Default for Metrics {
             mailboxes: Gauge::default(),
             messages: Gauge::default(),
             bytes: Gauge::default(),
+            keys: Gauge::default(),
+            journal_commits: Counter::default(),
+            journal_commit_time: Counter::default(),
+            journal_failures: Counter::default(),
+            journal_file: Gauge::default(),
             uptime: Gauge::default(),
         };
         metrics.register();
         // So that a rate can be taken from the start.
         for reason in [Loss::Expired, Loss::Purged, Loss::Overflow] {
             drop(metrics.lost.get_or_create(&LossLabel { reason: reason.label() }));
+        }
+        for reason in Reason::ALL {
+            drop(metrics.gaps.get_or_create(&GapLabel { reason: reason.name() }));
         }
         metrics
     }
@@ -143,6 +189,7 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("messages_accepted", "Messages put into a mailbox", self.accepted.clone());
+        r.register("messages_duplicate", "Sends that were accepted before, by their key", self.duplicates.clone());
         r.register("messages_settled", "Messages that their receiver has", self.settled.clone());
         r.register(
             "messages_returned",
@@ -150,6 +197,10 @@ impl Metrics {
             self.returned.clone(),
         );
         r.register("messages_lost", "Messages that left undelivered, by reason", self.lost.clone());
+        r.register("gaps", "Gaps told to receivers, by reason", self.gaps.clone());
+        r.register("receivers_superseded", "Receivers sent away by a newer one", self.superseded.clone());
+        r.register("repeats_held_back", "Answers held back because the client had them before", self.repeats.clone());
+        r.register("keys_forgotten_early", "Idempotency keys that made room for newer ones", self.keys_early.clone());
         r.register(
             "messages_unfit",
             "Times that a message alone exceeded what x0's front can read",
@@ -170,6 +221,16 @@ impl Metrics {
         r.register("mailboxes", "Mailboxes, empty ones too", self.mailboxes.clone());
         r.register("messages_waiting", "Messages in all mailboxes", self.messages.clone());
         r.register_with_unit("waiting", "Memory charged for all mailboxes", Unit::Bytes, self.bytes.clone());
+        r.register("keys", "Idempotency keys remembered", self.keys.clone());
+        r.register("journal_commits", "Commits of the journal that reached the disk", self.journal_commits.clone());
+        r.register_with_unit(
+            "journal_commit",
+            "Time spent in commits of the journal",
+            Unit::Seconds,
+            self.journal_commit_time.clone(),
+        );
+        r.register("journal_failures", "Commits of the journal that failed", self.journal_failures.clone());
+        r.register_with_unit("journal_file", "Length of the journal's file", Unit::Bytes, self.journal_file.clone());
         r.register_with_unit("uptime", "Since the relay started", Unit::Seconds, self.uptime.clone());
     }
 
@@ -178,6 +239,11 @@ impl Metrics {
         if messages > 0 {
             self.lost.get_or_create(&LossLabel { reason: reason.label() }).inc_by(messages as u64);
         }
+    }
+
+    /// Counts a gap that is told.
+    pub fn gap(&self, reason: Reason) {
+        self.gaps.get_or_create(&GapLabel { reason: reason.name() }).inc();
     }
 
     /// Counts a request.
@@ -198,6 +264,12 @@ impl Metrics {
         self.mailboxes.set(levels.mailboxes as i64);
         self.messages.set(levels.messages as i64);
         self.bytes.set(levels.bytes as i64);
+        self.keys.set(levels.keys as i64);
+        let JournalLevels { commits, commit_us, failures, file_bytes } = levels.journal;
+        self.journal_commits.inner().store(commits, Relaxed);
+        self.journal_failures.inner().store(failures, Relaxed);
+        self.journal_commit_time.inner().store((commit_us as f64 / 1e6).to_bits(), Relaxed);
+        self.journal_file.set(file_bytes as i64);
         self.uptime.set(levels.uptime.as_secs_f64());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

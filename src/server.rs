@@ -26,7 +26,7 @@ use crate::{
         seqpacket::Listener,
     },
     gate::Gate,
-    hub::{Bells, Hub},
+    hub::{Bells, Hub, Ttl},
     inherit::Inherited,
     lifecycle::{Lifecycle, Phase, Task},
     mailbox::Capacity,
@@ -123,7 +123,14 @@ pub fn serve(config: config::Serve, mut inherited: Inherited) -> Result<Server, 
         life.spawn_detached(control::accept(listener, Arc::new(control), open));
     }
     let post = Post::Here(hub.clone(), gate);
-    let doors = Arc::new(Doors { post, config: config.http, life: life.clone(), metrics, crowded: Notify::new() });
+    let doors = Arc::new(Doors {
+        post,
+        config: config.http,
+        v1: Some(config.v1),
+        life: life.clone(),
+        metrics,
+        crowded: Notify::new(),
+    });
     let (addresses, still_open) = open_doors(listeners, &doors)?;
     life.enter(Phase::Ready);
     Ok(Server {
@@ -161,6 +168,7 @@ pub fn gateway(config: config::Gateway, mut inherited: Inherited) -> Result<Serv
     let doors = Arc::new(Doors {
         post: Post::There(link.clone()),
         config: config.http,
+        v1: None,
         life: life.clone(),
         metrics,
         crowded: Notify::new(),
@@ -242,7 +250,8 @@ fn hub(mail: &config::Mail, life: &Lifecycle, metrics: &Arc<Metrics>) -> Result<
             Arc::new(Local::new(journal, limits, life.clock, bells.ring()).map_err(unfit)?)
         }
     };
-    Ok(Hub::new(store, bells, life.clone(), Arc::clone(metrics), mail.ttl))
+    let ttl = Ttl { usual: mail.ttl, most: mail.ttl_max };
+    Ok(Hub::new(store, bells, life.clone(), Arc::clone(metrics), ttl))
 }
 
 fn listeners(http: &config::Http, inherited: &mut Inherited) -> Result<Vec<std::net::TcpListener>, StartError> {

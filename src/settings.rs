@@ -9,6 +9,8 @@ pub struct Serve {
     pub http: Http,
     /// Where the control socket is to be.
     pub socket: ControlSocket,
+    /// How protocol v1 is served.
+    pub v1: V1,
     /// Limits on what is kept.
     pub mail: Mail,
     /// How the process lives and ends.
@@ -81,11 +83,24 @@ pub enum SocketPlace {
     At(PathBuf),
 }
 
+/// How protocol v1 is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct V1 {
+    /// The most messages on their way over one WebSocket.
+    pub window: usize,
+    /// How long a stream may be silent.
+    pub keepalive: Duration,
+    /// The longest `ttl` that a sender may ask for.
+    pub ttl_max: Duration,
+}
+
 /// Limits on what is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mail {
     /// How long a message is kept for its receiver.
     pub ttl: Duration,
+    /// The longest that a sender may ask for.
+    pub ttl_max: Duration,
     /// The most messages in one mailbox.
     pub mailbox_messages: usize,
     /// The most bytes in one mailbox.

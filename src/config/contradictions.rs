@@ -8,7 +8,7 @@ use super::{
     resolve::{Given, Settings},
     value::Value,
 };
-use crate::{id::SESSION_BYTES_MAX, message::MESSAGE_OVERHEAD_BYTES};
+use crate::{id::SESSION_BYTES_MAX, message::MESSAGE_OVERHEAD_BYTES, wire::v1::KIND_BYTES_MAX};
 
 /// Puts every contradiction in `settings` among their faults.
 pub fn find(settings: &mut Settings, command: Command, inherits: bool) {
@@ -127,7 +127,7 @@ fn sizes(settings: &Settings, faults: &mut Vec<Fault>) {
     let sound = |keys: [&str; 2]| keys.iter().all(|key| settings.is_sound(key));
     let [message, mailbox, memory] = ["message-bytes", "mailbox-bytes", "memory"].map(|key| settings.number(key));
     // As `Message::cost` has it, for the longest sender.
-    let needed = message + (MESSAGE_OVERHEAD_BYTES + SESSION_BYTES_MAX) as u64;
+    let needed = message + (MESSAGE_OVERHEAD_BYTES + SESSION_BYTES_MAX + KIND_BYTES_MAX) as u64;
     if sound(["message-bytes", "mailbox-bytes"]) && needed > mailbox {
         let (place, against) = rivals(settings, "message-bytes", "mailbox-bytes");
         let wrong = format!("the largest message has no room in a mailbox, with {against}");
@@ -233,9 +233,9 @@ mod tests {
         one(
             &of_file("mailbox-bytes = \"64KiB\""),
             "relay.toml:1: mailbox-bytes = \"64KiB\": the largest message has no room in a mailbox, with message-bytes = 64KiB \
-             (the default); 65536 bytes and their envelope need a mailbox of at least 65984",
+             (the default); 65536 bytes and their envelope need a mailbox of at least 66048",
         );
-        assert!(Sources { file: "mailbox-bytes = 65984", ..Sources::default() }.serve().is_ok());
+        assert!(Sources { file: "mailbox-bytes = 66048", ..Sources::default() }.serve().is_ok());
         one(
             &of_file("listen = \"none\"\nsocket = \"none\""),
             "relay.toml:1: listen = \"none\": nobody could reach the relay, because there is also socket = \"none\" (line 2); \

@@ -25,7 +25,7 @@ pub use fault::Fault;
 pub use resolve::{check, gateway, serve};
 
 pub use crate::settings::{
-    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule,
+    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, V1,
 };
 
 /// Where the control socket is unless somebody says otherwise, for this user.

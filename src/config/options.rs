@@ -216,6 +216,31 @@ pub static SETTINGS: &[Setting] = &[
         "Shorter if old mail is worth nothing, longer if receivers stay away for days.",
     ),
     row(
+        "ttl-max",
+        SERVE,
+        (Delivery, Kind::Duration("1s", "30days")),
+        Text("30days"),
+        "The longest time that a sender may ask for with ttl",
+        "Shorter if senders are not to decide how long memory is taken.",
+    ),
+    row(
+        "window",
+        SERVE,
+        (Delivery, Kind::Count(1, 10_000)),
+        Text("256"),
+        "How many messages are sent over one WebSocket before one is acknowledged",
+        "Fewer if clients are small or slow; more for a single busy receiver far away.",
+    ),
+    row(
+        "keepalive",
+        SERVE,
+        (Delivery, Kind::Duration("1s", "5min")),
+        Text("15s"),
+        "How often a quiet event stream gets a comment and a WebSocket a ping",
+        "It must stay under the idle time after which proxies in between cut connections. A WebSocket that is silent for \
+         twice as long is closed.",
+    ),
+    row(
         "overflow",
         SERVE,
         (Delivery, Kind::Choice(&["reject", "drop-oldest"])),

@@ -12,7 +12,7 @@ use std::{
 use clap::ArgMatches;
 
 use super::{
-    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, arguments,
+    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, V1, arguments,
     contradictions, default_socket_in,
     fault::{Fault, Source, Wrong, quoted},
     file,
@@ -287,7 +287,7 @@ impl Settings {
             owner: self.account("socket-owner").map(|account| account.id),
             group: self.account("socket-group").map(|account| account.id),
         };
-        Ok(Serve { http: self.http(), socket, mail: self.mail(), process: self.process() })
+        Ok(Serve { http: self.http(), v1: self.v1(), socket, mail: self.mail(), process: self.process() })
     }
 
     fn into_gateway(mut self) -> Result<Gateway, Vec<Fault>> {
@@ -318,9 +318,14 @@ impl Settings {
         }
     }
 
+    fn v1(&self) -> V1 {
+        V1 { window: self.size("window"), keepalive: self.duration("keepalive"), ttl_max: self.duration("ttl-max") }
+    }
+
     fn mail(&self) -> Mail {
         Mail {
             ttl: self.duration("ttl"),
+            ttl_max: self.duration("ttl-max"),
             mailbox_messages: self.size("mailbox-messages"),
             mailbox_bytes: self.size("mailbox-bytes"),
             overflow: match self.word("overflow") {

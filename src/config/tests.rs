@@ -79,6 +79,7 @@ fn nothing_set_gives_the_defaults() {
         serve.mail,
         Mail {
             ttl: Duration::from_secs(86_400),
+            ttl_max: Duration::from_secs(30 * 86_400),
             mailbox_messages: 10_000,
             mailbox_bytes: 16 << 20,
             overflow: Overflow::Reject,
@@ -145,6 +146,9 @@ fn every_setting_reaches_its_place_from_every_source() {
         ("answer-messages", "101"),
         ("answer-bytes", "2MiB"),
         ("ttl", "25h"),
+        ("ttl-max", "27h"),
+        ("window", "257"),
+        ("keepalive", "16s"),
         ("overflow", "drop-oldest"),
         ("forget-after", "26h"),
         ("data-dir", "/var/lib/d"),
@@ -186,8 +190,10 @@ fn every_setting_reaches_its_place_from_every_source() {
             write_timeout: Duration::from_secs(14),
         },
         socket: ControlSocket { place: SocketPlace::At("/run/s".into()), mode: 0o600, owner: Some(5), group: Some(6) },
+        v1: V1 { window: 257, keepalive: Duration::from_secs(16), ttl_max: Duration::from_secs(27 * 3600) },
         mail: Mail {
             ttl: Duration::from_secs(25 * 3600),
+            ttl_max: Duration::from_secs(27 * 3600),
             mailbox_messages: 10_001,
             mailbox_bytes: 17 << 20,
             overflow: Overflow::DropOldest,

@@ -9,10 +9,11 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{sleep_until, timeout};
 
 use super::{
-    Doors, http, reply,
+    Doors, http,
+    outside::{self, Outside},
+    reply,
     socket::Socket,
     turn::{Turn, Verdict},
-    x0::{self, Park},
 };
 use crate::{
     error::{Error, Kind},
@@ -27,8 +28,8 @@ const DRAIN_GRACE_USED: Duration = Duration::from_millis(20);
 
 /// What a stay in hyper ended with.
 enum Left {
-    /// A poll is to wait.
-    Park(Park),
+    /// The request is to be served outside.
+    Park(Outside),
     /// Nothing more has come.
     Idle,
     /// The connection is over; its end is to be told.
@@ -52,7 +53,7 @@ pub async fn serve(tcp: tokio::net::TcpStream, number: u64, doors: Arc<Doors>) {
         socket = back;
         match left {
             Left::Park(park) => {
-                if !Box::pin(x0::wait(park, &mut socket, &doors)).await {
+                if !Box::pin(outside::serve(park, &mut socket, &doors)).await {
                     return socket.close().await;
                 }
             }
@@ -128,7 +129,8 @@ async fn too_slow(mut socket: Socket, doors: &Doors) {
     let error = Error::new(Kind::TooSlow, detail);
     doors.refused(&error, socket.turn.request_id());
     let body = wire::x0::error(&error, false);
-    let head = reply::head(StatusCode::REQUEST_TIMEOUT, body.len(), true);
+    let (status, body_bytes) = (StatusCode::REQUEST_TIMEOUT, Some(body.len()));
+    let head = reply::Head { status, content_type: reply::JSON, close: true, body_bytes, error: None }.text();
     if socket.write(head.as_bytes(), body.as_bytes(), doors.config.write_timeout).await.is_ok() {
         socket.close().await;
     }

@@ -18,6 +18,7 @@ use super::{
     seqpacket::{Listener, Received, Seqpacket},
 };
 use crate::{
+    cursor::Epoch,
     error::{Error, Kind},
     gate::{Gate, Who},
     hub::{Hub, SessionInfo},
@@ -249,13 +250,13 @@ async fn give(
     let Some(hold) = hub.hold(&admission, DECIDED_WITHIN).await else {
         return Ok(say(peer, x0::NOTHING.as_bytes()).await);
     };
-    let mut after = Seq(0);
+    let (mut after, mut epoch) = (Seq(0), Epoch::default());
     let mut message = Vec::new();
     'pages: loop {
         let page = hub.read(&hold, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        for letter in &page {
+        let Some(last) = page.letters.last() else { break };
+        (after, epoch) = (last.seq, page.epoch);
+        for letter in &page.letters {
             message.clear();
             // What is surely too large is not even written.
             if letter.message.size() <= room {
@@ -289,7 +290,7 @@ async fn give(
     }
     let taken = say(peer, &x0::mail(&array, false)).await;
     if taken {
-        hub.settle(hold, Settle::Only(given)).await?;
+        hub.settle(hold, Settle::Only(epoch, given)).await?;
     }
     Ok(taken)
 }

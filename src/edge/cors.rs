@@ -17,11 +17,13 @@ pub fn preflight() -> Reply {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, HEAD, OPTIONS"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE, HEAD, OPTIONS"));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     *reply.headers_mut() = headers;
     reply
 }
 
-/// What x0's request layer sends, by name, and whatever else by `*`.
-const ALLOWED_HEADERS: &str = "*, Accept, Cache-Control, Content-Type, Upgrade-Insecure-Requests";
+/// What x0's request layer and protocol v1's clients send, by name (`*` does not cover `Authorization`), and whatever
+/// else by `*`.
+const ALLOWED_HEADERS: &str = "*, Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, \
+                               Upgrade-Insecure-Requests";

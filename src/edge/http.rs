@@ -16,7 +16,7 @@ use super::{
     Doors, admin, cors,
     reply::{self, Reply},
     turn::Turn,
-    x0,
+    v1, x0,
 };
 use crate::{
     error::{Error, Kind},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What a request may hold beside its payload: sessions, names, a form's other fields.
-const BODY_BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
+pub const BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
 /// What is read of a body beyond its limit so that its sender, who may not listen before, gets its answer.
 const OVERLONG_BYTES: usize = 4 << 20;
 
@@ -53,6 +53,9 @@ async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id
     }
     if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
         return x0::handle(path, parts, body, doors, turn, id).await;
+    }
+    if v1::is_at(parts.uri.path()) {
+        return v1::handle(parts, body, doors, turn, id).await;
     }
     match admin::route(&parts, doors).await {
         Ok(reply) => reply,
@@ -93,7 +96,7 @@ pub fn check_framing(parts: &Parts) -> Result<(), Error> {
 /// # Errors
 /// [`Kind::TooLarge`], [`Kind::TooSlow`], and [`Kind::BadRequest`] if it breaks off; the connection is then of no use.
 pub async fn body(mut body: Incoming, config: &settings::Http) -> Result<Bytes, Error> {
-    let limit = config.message_bytes + BODY_BESIDE_PAYLOAD_BYTES;
+    let limit = config.message_bytes + BESIDE_PAYLOAD_BYTES;
     let deadline = Instant::now() + config.body_timeout;
     let too_large = || {
         let detail = format!(

@@ -20,8 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long, if the connection ends with this answer.
 pub const PATIENCE_CLOSING: Duration = Duration::from_secs(2);
 /// The first and the longest pause between two looks at what the kernel holds.
-const PAUSE_FIRST: Duration = Duration::from_millis(1);
-const PAUSE_LAST: Duration = Duration::from_millis(100);
+pub const PAUSE_FIRST: Duration = Duration::from_millis(1);
+pub const PAUSE_LAST: Duration = Duration::from_millis(100);
 /// Bytes of a next request that are read before this one is decided.
 const READ_AHEAD_BYTES: usize = 4096;
 

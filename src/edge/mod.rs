@@ -1,7 +1,7 @@
 //! The doors: the only code that knows sockets and HTTP.
 //!
-//! A request's way: [`listen`] accepts, [`connection`] owns the socket, [`http`] routes and reads the body, [`x0`]
-//! answers. Mail is reached through [`post`] alone.
+//! A request's way: [`listen`] accepts, [`connection`] owns the socket, [`http`] routes, [`x0`] or [`v1`] reads and
+//! answers; who waits for mail does so [`outside`] of hyper. The x0 dialect reaches mail through [`post`] alone.
 
 use std::sync::Arc;
 
@@ -18,12 +18,14 @@ mod http;
 mod lease;
 pub mod listen;
 pub mod mux;
+mod outside;
 mod pages;
 pub mod post;
 mod reply;
 pub mod seqpacket;
 mod socket;
 mod turn;
+mod v1;
 mod x0;
 
 /// What every HTTP door shares.
@@ -32,6 +34,8 @@ pub struct Doors {
     pub post: post::Post,
     /// The HTTP side's settings.
     pub config: settings::Http,
+    /// How protocol v1 is served, if it is.
+    pub v1: Option<settings::V1>,
     /// The process.
     pub life: Lifecycle,
     /// What is counted.

@@ -57,6 +57,14 @@ pub enum Lease {
 }
 
 impl Post {
+    /// The mailboxes, if this process keeps them.
+    pub fn here(&self) -> Option<(&Hub, &Gate)> {
+        match self {
+            Post::Here(hub, gate) => Some((hub, gate)),
+            Post::There(_) => None,
+        }
+    }
+
     /// Accepts a message.
     ///
     /// # Errors
@@ -64,8 +72,9 @@ impl Post {
     pub async fn send(&self, from: SessionId, to: SessionId, payload: Payload) -> Result<(), Error> {
         match self {
             Post::Here(hub, gate) => {
-                let admission = gate.send(Who::Anybody, to)?;
-                let draft = Draft { from: from.as_str().into(), payload: payload.json, shape: payload.shape };
+                let admission = gate.send(Who::Anybody, vec![to])?;
+                let Payload { json: payload, shape } = payload;
+                let draft = Draft { from: from.as_str().into(), kind: "".into(), payload, shape, ttl: None, key: None };
                 hub.send(admission, draft).await.map(drop)
             }
             Post::There(link) => link.send(&from, &to, &payload).await,

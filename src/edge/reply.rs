@@ -9,13 +9,26 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use crate::{error::Error, wire::x0};
+use crate::{
+    error::{Error, Kind},
+    id::RequestId,
+    wire::{v1, x0},
+};
 
 /// An answer.
 pub type Reply = Response<Full<Bytes>>;
 
 /// JSON as x0 labels it.
 pub const JSON: &str = "application/json; charset=UTF-8";
+
+/// Errors of protocol v1 (RFC 9457).
+pub const PROBLEM: &str = "application/problem+json";
+/// Server-sent events.
+pub const EVENTS: &str = "text/event-stream";
+/// What a page of another origin may read beside the body.
+pub const EXPOSED: &str = "Retry-After, RateLimit, RateLimit-Policy";
+/// When to come back after an error that may pass.
+const RETRY_AFTER: &str = "1";
 
 /// An answer with a body.
 pub fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
@@ -35,8 +48,26 @@ pub fn json(body: impl Into<Bytes>) -> Reply {
 
 /// An error outside of the x0 dialect, with its own status.
 pub fn error(error: &Error) -> Reply {
-    let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply(status, JSON, x0::error(error, false))
+    reply(status(error), JSON, x0::error(error, false))
+}
+
+/// An error of protocol v1.
+pub fn problem(error: &Error, id: RequestId) -> Reply {
+    let mut reply = reply(status(error), PROBLEM, v1::problem(error, id));
+    if passes(error) {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    reply
+}
+
+/// An error's status outside of the x0 dialect.
+pub fn status(error: &Error) -> StatusCode {
+    StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Whether `Retry-After` goes with it (RFC 9110 section 10.2.3).
+fn passes(error: &Error) -> bool {
+    error.kind.retry() && error.kind != Kind::TooSlow
 }
 
 /// Asks hyper to end the connection after this answer.
@@ -46,13 +77,40 @@ pub fn closing(mut reply: Reply) -> Reply {
 }
 
 /// The head of an answer that is written without hyper (RFC 9112).
-pub fn head(status: StatusCode, body_bytes: usize, close: bool) -> String {
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    let connection = if close { "connection: close\r\n" } else { "" };
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {JSON}\r\naccess-control-allow-origin: *\r\ncache-control: no-store\r\n\
-         {connection}content-length: {body_bytes}\r\ndate: {date}\r\n\r\n"
-    )
+pub struct Head<'a> {
+    /// How it went.
+    pub status: StatusCode,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// Whether the connection ends with the answer.
+    pub close: bool,
+    /// How long the body is; if nobody knows, the connection's end is its end.
+    pub body_bytes: Option<usize>,
+    /// What went wrong, if something did.
+    pub error: Option<&'a Error>,
+}
+
+impl Head<'_> {
+    /// Its text, up to the empty line.
+    pub fn text(&self) -> String {
+        let Self { status, content_type, .. } = self;
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let connection = if self.close || self.body_bytes.is_none() { "connection: close\r\n" } else { "" };
+        let length = self.body_bytes.map_or_else(
+            // Proxies are to pass each event on as it comes.
+            || "x-accel-buffering: no\r\n".to_owned(),
+            |bytes| format!("content-length: {bytes}\r\n"),
+        );
+        let cache = if self.body_bytes.is_some() { "no-store" } else { "no-store, no-transform" };
+        let retry = match self.error {
+            Some(error) if passes(error) => format!("retry-after: {RETRY_AFTER}\r\n"),
+            _ => String::new(),
+        };
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\naccess-control-allow-origin: *\r\n\
+             cache-control: {cache}\r\n{retry}{connection}{length}date: {date}\r\n\r\n"
+        )
+    }
 }
 
 #[cfg(test)]
@@ -61,9 +119,14 @@ mod tests {
 
     #[test]
     fn a_head_by_hand_is_a_head() {
-        let head = head(StatusCode::OK, 7, true);
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-        assert!(head.ends_with(" GMT\r\n\r\n"), "{head}");
-        assert_eq!(head.matches("\r\n\r\n").count(), 1);
+        let error = Error::new(Kind::MailboxFull, "");
+        for body_bytes in [Some(7), None] {
+            let (status, error) = (StatusCode::OK, Some(&error));
+            let head = Head { status, content_type: JSON, close: true, body_bytes, error }.text();
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            assert!(head.ends_with(" GMT\r\n\r\n"), "{head}");
+            assert_eq!(head.matches("\r\n\r\n").count(), 1);
+            assert_eq!(head.contains("content-length: 7\r\n"), body_bytes.is_some());
+        }
     }
 }

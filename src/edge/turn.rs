@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::x0::Park;
+use super::outside::Outside;
 use crate::{id::RequestId, settings};
 
 /// hyper's buffers are given back when nothing has come for this long.
@@ -33,7 +33,7 @@ struct State {
     stage: Stage,
     since: Instant,
     blocked_since: Option<Instant>,
-    park: Option<Park>,
+    park: Option<Outside>,
 }
 
 /// Shared by the connection, its socket and its handler.
@@ -87,12 +87,12 @@ impl Turn {
     }
 
     /// The request is to wait outside of hyper.
-    pub fn park(&self, park: Park) {
+    pub fn park(&self, park: Outside) {
         self.state.lock().park = Some(park);
     }
 
     /// The request that is to wait, once everything before it is written.
-    pub fn take_park(&self) -> Option<Park> {
+    pub fn take_park(&self) -> Option<Outside> {
         let mut state = self.state.lock();
         if state.blocked_since.is_some() { None } else { state.park.take() }
     }

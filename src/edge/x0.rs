@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Doors, http, lease,
+    outside::Outside,
     post::{Lease, Mode, Outcome, Receiver},
     reply::{self, Reply},
     socket::Socket,
@@ -48,7 +49,7 @@ pub async fn handle(
         Ok(Answer::Wait(session, mode)) => {
             let deadline = arrived + doors.config.wait;
             drop(parts);
-            turn.park(Park { session, mode, close, deadline, id });
+            turn.park(Outside::X0(Park { session, mode, close, deadline, id }));
             std::future::pending().await
         }
         Err(Refusal { error, close }) => {
@@ -161,7 +162,8 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
         }
     };
     let close = park.close || ended || doors.life.is_draining();
-    let head = reply::head(StatusCode::OK, body.len(), close);
+    let body_bytes = Some(body.len());
+    let head = reply::Head { status: StatusCode::OK, content_type: reply::JSON, close, body_bytes, error: None }.text();
     // What the client sent before its answer proves nothing of it. What the runtime has not heard of yet is missed here,
     // and counts as sent after; x0's pages never send ahead.
     socket.read_what_is_there(doors.config.header_bytes);

@@ -5,11 +5,11 @@ use crate::{
     id::SessionId,
 };
 
-/// To send a message to `to`.
+/// To send a message to all of `to`.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// The receiver.
-    pub to: SessionId,
+    /// The receivers.
+    pub to: Vec<SessionId>,
 }
 
 /// To receive what `of` was sent, and to remove it.
@@ -63,11 +63,11 @@ impl Gate {
         Self { own_uid }
     }
 
-    /// May they send to this session?
+    /// May they send to these sessions?
     ///
     /// # Errors
     /// None while the relay is open.
-    pub fn send(&self, _who: Who, to: SessionId) -> Result<Admission<Send>, Error> {
+    pub fn send(&self, _who: Who, to: Vec<SessionId>) -> Result<Admission<Send>, Error> {
         Ok(Admission(Send { to }))
     }
 

@@ -3,32 +3,45 @@
 //! A session's *desk* exists only while somebody is at it. Its newest receiver is the one that is served; others wait
 //! behind it. To look into the mailbox a receiver takes the desk's [`Hold`]; mail that is on its way keeps the hold
 //! until it is known to have arrived, so nothing later overtakes it.
+//!
+//! A receiver that *yields* is sent away by a newer one; any other waits behind it. Sessions that are quarrelled over,
+//! and clients that ask the same again and again, are slowed down.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use crate::{
-    id::SessionId,
-    message::{Seq, UnixMs},
-    storage::Ring,
-};
+use crate::{cursor::Cursor, id::SessionId, message::UnixMs, storage::Ring};
 
 const SHARDS: usize = 64;
+/// How far back supersessions and repetitions are remembered.
+const MEMORY_MS: u64 = 10_000;
+/// How long the loser of a quarrel waits for its answer.
+const LOSER_WAITS: Duration = Duration::from_secs(1);
+/// How often a cursor may be answered within [`MEMORY_MS`] before its answers are held back.
+const ANSWERS_FREE: u32 = 2;
+/// How long they are held back, at first and at most.
+const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
+const HELD_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// One waiting receiver's bell. A ring before the wait is kept.
 #[derive(Debug)]
 struct Bell {
     id: u64,
     rung: Notify,
+    /// Whether a newer receiver sends it away.
+    yields: bool,
+    /// Set when one has: how long its answer is to wait.
+    superseded: OnceLock<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -38,12 +51,57 @@ struct Desk {
     /// Somebody looks or has mail on its way.
     held: bool,
     /// What a legacy client was last shown, and when.
-    shown: Option<(Seq, UnixMs)>,
+    shown: Option<(Cursor, UnixMs)>,
+    /// When receivers were sent away: the last time, and the one before.
+    quarrels: [UnixMs; 2],
+    /// The cursor that was answered last, and whose answer is known to have arrived.
+    answered: Option<Answered>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    after: Option<Cursor>,
+    times: u32,
+    when: UnixMs,
+}
+
+fn is_recent(when: UnixMs, now: UnixMs) -> bool {
+    when.0 + MEMORY_MS > now.0
 }
 
 impl Desk {
     fn is_idle(&self) -> bool {
-        self.receivers.is_empty() && !self.held && self.shown.is_none()
+        self.receivers.is_empty()
+            && !self.held
+            && self.shown.is_none()
+            && self.quarrels == [UnixMs(0); 2]
+            && self.answered.is_none()
+    }
+
+    /// Sends away whoever yields. Returns how many those are.
+    fn supersede(&mut self, now: UnixMs) -> usize {
+        let yielding = self.receivers.iter().filter(|bell| bell.yields).count();
+        if yielding == 0 {
+            return 0;
+        }
+        let quarrel = is_recent(self.quarrels[1], now) && self.quarrels[1] > UnixMs(0);
+        let wait = if quarrel { LOSER_WAITS } else { Duration::ZERO };
+        self.quarrels = [now, self.quarrels[0]];
+        self.receivers.retain(|bell| {
+            if bell.yields && bell.superseded.set(wait).is_ok() {
+                bell.rung.notify_one();
+            }
+            !bell.yields
+        });
+        yielding
+    }
+
+    fn forget(&mut self, shown_before: UnixMs, now: UnixMs) {
+        self.shown = self.shown.filter(|(_, when)| *when >= shown_before);
+        for when in &mut self.quarrels {
+            *when = Some(*when).filter(|when| is_recent(*when, now)).unwrap_or_default();
+        }
+        self.answered = self.answered.filter(|answered| is_recent(answered.when, now));
     }
 
     fn ring_newest(&self) {
@@ -104,28 +162,52 @@ impl Desks {
         result
     }
 
-    /// Hangs a bell: its owner is the session's newest receiver from now on.
-    pub fn hang(self: &Arc<Self>, session: SessionId) -> Place {
-        let bell = Arc::new(Bell { id: self.next_bell.fetch_add(1, Relaxed), rung: Notify::new() });
-        self.change(&session, |desk| desk.receivers.push(Arc::clone(&bell)));
-        Place { desks: Arc::clone(self), session, bell }
+    /// Hangs a bell: its owner is the session's newest receiver from now on. Returns how many others that sent away.
+    pub fn hang(self: &Arc<Self>, session: SessionId, yields: bool, now: UnixMs) -> (Place, usize) {
+        let id = self.next_bell.fetch_add(1, Relaxed);
+        let bell = Arc::new(Bell { id, rung: Notify::new(), yields, superseded: OnceLock::new() });
+        let superseded = self.change(&session, |desk| {
+            let superseded = desk.supersede(now);
+            desk.receivers.push(Arc::clone(&bell));
+            superseded
+        });
+        (Place { desks: Arc::clone(self), session, bell }, superseded)
+    }
+
+    /// How long an answer to `after` is to be held back.
+    pub fn hold_back(&self, session: &SessionId, after: Option<Cursor>, now: UnixMs) -> Duration {
+        let answered = self.shard(session).get(session).and_then(|desk| desk.answered);
+        let same = answered.filter(|answered| answered.after == after && is_recent(answered.when, now));
+        match same.map_or(0, |answered| answered.times) {
+            times if times < ANSWERS_FREE => Duration::ZERO,
+            times => (HELD_BACK_FIRST * (1 << (times - ANSWERS_FREE).min(8))).min(HELD_BACK_MAX),
+        }
+    }
+
+    /// Notes that an answer to `after`, in which there was something, has arrived.
+    pub fn note_answered(&self, session: &SessionId, after: Option<Cursor>, now: UnixMs) {
+        self.change(session, |desk| {
+            let same = desk.answered.filter(|before| before.after == after && is_recent(before.when, now));
+            let times = same.map_or(1, |before| before.times.saturating_add(1));
+            desk.answered = Some(Answered { after, times, when: now });
+        });
     }
 
     /// Notes what a legacy client was shown.
-    fn note_shown(&self, session: &SessionId, upto: Seq, now: UnixMs) {
+    fn note_shown(&self, session: &SessionId, upto: Cursor, now: UnixMs) {
         self.change(session, |desk| desk.shown = Some((upto, now)));
     }
 
     /// What a legacy client was last shown; forgotten with this.
-    pub fn take_shown(&self, session: &SessionId) -> Option<Seq> {
+    pub fn take_shown(&self, session: &SessionId) -> Option<Cursor> {
         self.change(session, |desk| desk.shown.take()).map(|(upto, _)| upto)
     }
 
-    /// Forgets what was shown before `before`.
-    pub fn sweep(&self, before: UnixMs) {
+    /// Forgets what was shown before `shown_before`, and what else is of no use any more.
+    pub fn sweep(&self, shown_before: UnixMs, now: UnixMs) {
         for shard in &self.shards {
             shard.lock().retain(|_, desk| {
-                desk.shown = desk.shown.filter(|(_, when)| *when >= before);
+                desk.forget(shown_before, now);
                 !desk.is_idle()
             });
         }
@@ -169,8 +251,18 @@ impl Place {
         self.bell.rung.notified().await;
     }
 
+    /// Whose mail it waits for.
+    pub fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    /// Whether a newer receiver has sent this one away, and how long its answer is to wait.
+    pub fn superseded(&self) -> Option<Duration> {
+        self.bell.superseded.get().copied()
+    }
+
     /// Notes what this receiver, a legacy client, was shown.
-    pub fn note_shown(&self, upto: Seq, now: UnixMs) {
+    pub fn note_shown(&self, upto: Cursor, now: UnixMs) {
         self.desks.note_shown(&self.session, upto, now);
     }
 
@@ -242,11 +334,58 @@ mod tests {
         SessionId::new("s").expect("id")
     }
 
+    fn hang(desks: &Arc<Desks>, yields: bool) -> Place {
+        desks.hang(id(), yields, UnixMs(1)).0
+    }
+
+    #[tokio::test]
+    async fn who_yields_is_sent_away_and_who_waits_is_not() {
+        let desks = Arc::new(Desks::default());
+        let (waits, yields) = (hang(&desks, false), hang(&desks, true));
+        let newest = hang(&desks, true);
+        yields.rung().await;
+        assert_eq!(yields.superseded(), Some(Duration::ZERO));
+        assert!(yields.hold().is_none() && waits.superseded().is_none());
+        drop(yields);
+        drop(newest);
+        assert!(waits.hold().is_some());
+    }
+
+    #[test]
+    fn the_loser_of_the_third_quarrel_within_ten_seconds_waits() {
+        let desks = Arc::new(Desks::default());
+        let mut at = 50_000;
+        let mut last = desks.hang(id(), true, UnixMs(at)).0;
+        let mut wait = |passed| {
+            at += passed;
+            let new = desks.hang(id(), true, UnixMs(at)).0;
+            std::mem::replace(&mut last, new).superseded().expect("sent away")
+        };
+        let waits: Vec<u64> = [100, 100, 100, 9_700, 9_900, 10_000, 1].map(|passed| wait(passed).as_secs()).into();
+        assert_eq!(waits, [0, 0, 1, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_third_answer_to_one_cursor_is_held_back() {
+        let desks = Desks::default();
+        let mut held = Vec::new();
+        for answer in 0..6 {
+            let now = UnixMs(50_000 + answer);
+            held.push(desks.hold_back(&id(), None, now).as_secs());
+            desks.note_answered(&id(), None, now);
+        }
+        assert_eq!(held, [0, 0, 1, 2, 4, 5]);
+        assert_eq!(desks.hold_back(&id(), Some(Cursor::default()), UnixMs(50_006)), Duration::ZERO);
+        assert_eq!(desks.hold_back(&id(), None, UnixMs(60_006)), Duration::ZERO);
+        desks.sweep(UnixMs(0), UnixMs(70_000));
+        assert!(desks.shards.iter().all(|shard| shard.lock().is_empty()));
+    }
+
     #[tokio::test]
     async fn the_newest_is_served_and_the_next_follows() {
         let desks = Arc::new(Desks::default());
-        let old = desks.hang(id());
-        let new = desks.hang(id());
+        let old = hang(&desks, false);
+        let new = hang(&desks, false);
         assert!(old.hold().is_none());
         drop(new);
         old.rung().await;
@@ -256,9 +395,9 @@ mod tests {
     #[tokio::test]
     async fn a_hold_keeps_others_out_and_its_end_rings() {
         let desks = Arc::new(Desks::default());
-        let first = desks.hang(id());
+        let first = hang(&desks, false);
         let hold = first.hold().expect("free");
-        let second = desks.hang(id());
+        let second = hang(&desks, false);
         assert!(second.hold().is_none());
         hold.nothing_there();
         second.rung().await;
@@ -268,7 +407,7 @@ mod tests {
     #[tokio::test]
     async fn a_look_that_found_nothing_does_not_wake_its_owner() {
         let desks = Arc::new(Desks::default());
-        let place = desks.hang(id());
+        let place = hang(&desks, false);
         place.hold().expect("free").nothing_there();
         assert!(tokio::time::timeout(std::time::Duration::ZERO, place.rung()).await.is_err());
     }
@@ -276,7 +415,7 @@ mod tests {
     #[tokio::test]
     async fn a_ring_before_the_wait_is_kept() {
         let desks = Arc::new(Desks::default());
-        let place = desks.hang(id());
+        let place = hang(&desks, false);
         desks.ring(&id());
         place.rung().await;
     }
@@ -284,11 +423,11 @@ mod tests {
     #[test]
     fn an_empty_desk_is_forgotten() {
         let desks = Arc::new(Desks::default());
-        let place = desks.hang(id());
+        let place = hang(&desks, false);
         drop(place.hold());
         drop(place);
-        desks.note_shown(&id(), Seq(1), UnixMs(5));
-        desks.sweep(UnixMs(6));
+        desks.note_shown(&id(), Cursor::default(), UnixMs(5));
+        desks.sweep(UnixMs(6), UnixMs(6));
         assert!(desks.shards.iter().all(|shard| shard.lock().is_empty()));
     }
 }

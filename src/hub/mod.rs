@@ -3,27 +3,29 @@
 //! The order of a send is the whole story of durability: append (which makes the message safe), ring, answer. The order
 //! of a receiver is the whole story of liveness: *hang* a bell, *look* into the mailbox, *sleep* ([`Inbox::next`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
+    cursor::Cursor,
     error::{Error, Kind},
     gate::{self, Admission},
-    id::SessionId,
+    id::{Key, SessionId},
     lifecycle::{Clock, Lifecycle},
     mailbox::{Letter, Max, Settle},
     message::{Message, Seq, Shape, UnixMs},
-    metrics::{Levels, Loss, Metrics},
-    storage::{AnyStore, MailboxInfo, Ring, Totals},
+    metrics::{JournalLevels, Levels, Loss, Metrics},
+    storage::{AnyStore, JournalFigures, MailboxInfo, Page, Posting, Ring, Totals},
 };
 
 mod desks;
 mod inbox;
 
+pub use crate::storage::{Accepted, Haste, Later};
 pub use desks::{Desks, Hold, Place};
-pub use inbox::{Inbox, Lease, Mail, Next};
+pub use inbox::{Event, Inbox, Lease, Mail, Next, Stream};
 
 /// How often what has expired is removed from mailboxes that nobody touches.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -31,12 +33,27 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// What a sender hands in.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// Who sends, as the sender says.
+    /// Who sends, as the sender says; empty if it does not.
     pub from: Box<str>,
+    /// A word for the receiver; empty for the usual one.
+    pub kind: Box<str>,
     /// JSON, byte for byte.
     pub payload: Bytes,
     /// What `payload` is.
     pub shape: Shape,
+    /// How long it may wait, if the sender says; never longer than the relay allows.
+    pub ttl: Option<Duration>,
+    /// Against accepting it twice.
+    pub key: Option<Key>,
+}
+
+/// How long messages may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Ttl {
+    /// If the sender does not say.
+    pub usual: Duration,
+    /// The longest that it may say.
+    pub most: Duration,
 }
 
 /// One session, as an operator sees it.
@@ -57,7 +74,7 @@ struct Inner {
     desks: Arc<Desks>,
     life: Lifecycle,
     metrics: Arc<Metrics>,
-    ttl: Duration,
+    ttl: Ttl,
 }
 
 /// A hub that has no store yet: what the store rings.
@@ -72,8 +89,8 @@ impl Bells {
 }
 
 impl Hub {
-    /// A hub over a store that rings `bells`. Messages live for `ttl`.
-    pub fn new(store: AnyStore, bells: Bells, life: Lifecycle, metrics: Arc<Metrics>, ttl: Duration) -> Self {
+    /// A hub over a store that rings `bells`.
+    pub fn new(store: AnyStore, bells: Bells, life: Lifecycle, metrics: Arc<Metrics>, ttl: Ttl) -> Self {
         Self(Arc::new(Inner { store, desks: bells.0, life, metrics, ttl }))
     }
 
@@ -82,37 +99,66 @@ impl Hub {
         self.0.life.clock
     }
 
-    /// Accepts a message. It is taken even if the result is not awaited.
+    /// Accepts a message. The work begins with the call, in the order of the calls, and is done even if the result is
+    /// not awaited.
     ///
     /// # Errors
     /// As [`crate::storage::Store::append`], and [`Kind::Draining`]: nothing was kept.
-    pub async fn send(&self, admission: Admission<gate::Send>, draft: Draft) -> Result<Seq, Error> {
+    pub fn send(&self, admission: Admission<gate::Send>, draft: Draft) -> Later<Accepted> {
         if self.0.life.is_draining() {
             // What is in memory alone would end with the process; and what is not, nobody here could receive any more.
-            return Err(Error::new(
+            return Box::pin(ready(Err(Error::new(
                 Kind::Draining,
                 "the relay is about to end and takes no more messages; send it again",
-            ));
+            ))));
         }
         let accepted = self.clock().now();
-        let Draft { from, payload, shape } = draft;
-        let message =
-            Message { id: Uuid::now_v7(), from, accepted, expires: accepted.after(self.0.ttl), payload, shape };
-        let appended = self.0.store.append(admission.into_intent().to, message).await?;
-        self.0.metrics.accepted.inc();
-        self.0.metrics.lose(Loss::Overflow, appended.dropped.messages);
-        Ok(appended.seq)
+        let Draft { from, kind, payload, shape, ttl, key } = draft;
+        let expires = accepted.after(ttl.map_or(self.0.ttl.usual, |ttl| ttl.min(self.0.ttl.most)));
+        let message = Message { id: Uuid::now_v7(), from, kind, accepted, expires, payload, shape };
+        let appended = self.0.store.append(Posting { to: admission.into_intent().to, message, key });
+        let metrics = Arc::clone(&self.0.metrics);
+        Box::pin(async move {
+            let accepted = appended.await?;
+            if accepted.duplicate {
+                metrics.duplicates.inc();
+            } else {
+                metrics.accepted.inc_by(accepted.recipients as u64);
+                metrics.lose(Loss::Overflow, accepted.dropped.messages);
+            }
+            Ok(accepted)
+        })
     }
 
-    /// Makes the caller the session's newest receiver.
+    /// Makes the caller the session's newest receiver, one that waits behind newer ones.
     pub fn inbox(&self, admission: &Admission<gate::Receive>) -> Inbox {
-        Inbox::open(self.clone(), self.0.desks.hang(admission.intent().of.clone()))
+        Inbox::open(self.clone(), self.hang(&admission.intent().of, false))
+    }
+
+    /// Makes the caller the session's newest receiver, one that newer ones send away.
+    pub fn stream(&self, admission: &Admission<gate::Receive>) -> Stream {
+        Stream::open(self.clone(), self.hang(&admission.intent().of, true))
+    }
+
+    fn hang(&self, session: &SessionId, yields: bool) -> Place {
+        let (place, superseded) = self.0.desks.hang(session.clone(), yields, self.clock().now());
+        self.0.metrics.superseded.inc_by(superseded as u64);
+        place
+    }
+
+    /// Notes how long messages have waited that are handed out.
+    fn observe(&self, letters: &[Letter]) {
+        let now = self.clock().now();
+        for letter in letters {
+            let waited_ms = now.0.saturating_sub(letter.message.accepted.0);
+            self.0.metrics.delivery.observe(waited_ms as f64 / 1e3);
+        }
     }
 
     /// One look into a mailbox by somebody who does not wait for mail: `None` if its mail is on the way to another
     /// receiver, and that is not decided `within` the time.
     pub async fn hold(&self, admission: &Admission<gate::Receive>, within: Duration) -> Option<Hold> {
-        let place = self.0.desks.hang(admission.intent().of.clone());
+        let place = self.hang(&admission.intent().of, false);
         let hold = async {
             loop {
                 match place.hold() {
@@ -128,7 +174,7 @@ impl Hub {
     ///
     /// # Errors
     /// As the store's.
-    pub async fn read(&self, hold: &Hold, after: Seq, max: Max) -> Result<Vec<Letter>, Error> {
+    pub async fn read(&self, hold: &Hold, after: Seq, max: Max) -> Result<Page, Error> {
         self.0.store.read(hold.session(), after, max).await
     }
 
@@ -137,9 +183,64 @@ impl Hub {
     /// # Errors
     /// As the store's; the messages may be delivered again.
     pub async fn settle(&self, hold: Hold, what: Settle) -> Result<usize, Error> {
-        let removed = self.0.store.settle(hold.session(), &what).await?;
+        self.settle_as(hold.session(), &what, Haste::Soon).await
+    }
+
+    async fn settle_upto(&self, of: &SessionId, upto: Cursor, haste: Haste) -> Result<usize, Error> {
+        self.settle_as(of, &Settle::UpTo(upto), haste).await
+    }
+
+    async fn settle_as(&self, of: &SessionId, what: &Settle, haste: Haste) -> Result<usize, Error> {
+        let removed = self.0.store.settle(of, what, haste).await?;
         self.0.metrics.settled.inc_by(removed.messages as u64);
         Ok(removed.messages)
+    }
+
+    /// The session's receiver has everything up to a cursor. Returns how many messages that settled.
+    ///
+    /// # Errors
+    /// As [`crate::storage::Store::settle`].
+    pub async fn acknowledge(
+        &self,
+        admission: &Admission<gate::Receive>,
+        upto: Cursor,
+        haste: Haste,
+    ) -> Result<usize, Error> {
+        let of = &admission.intent().of;
+        let messages = self.settle_upto(of, upto, haste).await?;
+        if messages > 0 {
+            // A receiver whose window was full has room again.
+            self.0.desks.ring(of);
+        }
+        Ok(messages)
+    }
+
+    /// How long an answer to `after` is to be held back, because the session's receiver has had it before.
+    pub fn hold_back(&self, admission: &Admission<gate::Receive>, after: Option<Cursor>) -> Duration {
+        let wait = self.0.desks.hold_back(&admission.intent().of, after, self.clock().now());
+        if !wait.is_zero() {
+            self.0.metrics.repeats.inc();
+        }
+        wait
+    }
+
+    /// Notes that the session's receiver has an answer to `after` in which there was something.
+    pub fn note_answered(&self, admission: &Admission<gate::Receive>, after: Option<Cursor>) {
+        self.0.desks.note_answered(&admission.intent().of, after, self.clock().now());
+    }
+
+    /// What is known of a session, whether or not it has a mailbox.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn session(&self, admission: &Admission<gate::Receive>) -> Result<SessionInfo, Error> {
+        let of = &admission.intent().of;
+        let mailbox = self.0.store.look(of).await?.unwrap_or_else(|| self.no_mailbox(of.clone()));
+        Ok(SessionInfo { mailbox, receivers: self.0.desks.receivers(of) })
+    }
+
+    fn no_mailbox(&self, session: SessionId) -> MailboxInfo {
+        MailboxInfo { session, messages: 0, bytes: 0, oldest: None, touched: self.clock().now(), seen: None }
     }
 
     /// Removes everything in the session's mailbox. Returns how many messages that were.
@@ -157,9 +258,7 @@ impl Hub {
     pub async fn settle_shown(&self, admission: &Admission<gate::Receive>) -> Result<usize, Error> {
         let of = &admission.intent().of;
         let Some(upto) = self.0.desks.take_shown(of) else { return Ok(0) };
-        let removed = self.0.store.settle(of, &Settle::UpTo(upto)).await?;
-        self.0.metrics.settled.inc_by(removed.messages as u64);
-        Ok(removed.messages)
+        self.settle_upto(of, upto, Haste::Soon).await
     }
 
     /// All mailboxes together.
@@ -180,11 +279,13 @@ impl Hub {
     /// # Errors
     /// As the store's.
     pub async fn metrics_text(&self) -> Result<String, Error> {
-        let Totals { mailboxes, messages, bytes, .. } = self.totals().await?;
+        let Totals { mailboxes, messages, bytes, keys, journal, .. } = self.totals().await?;
         let uptime = self.clock().uptime();
+        let JournalFigures { commits, commit_us, failures, file_bytes } = journal;
+        let journal = JournalLevels { commits, commit_us, failures, file_bytes };
         self.0
             .metrics
-            .text(Levels { mailboxes, messages, bytes, uptime })
+            .text(Levels { mailboxes, messages, bytes, keys, journal, uptime })
             .map_err(|_| Error::new(Kind::Internal, "the figures could not be written down"))
     }
 
@@ -196,9 +297,8 @@ impl Hub {
     pub async fn sessions(&self, _: &Admission<gate::Operate>, max: usize) -> Result<(Vec<SessionInfo>, usize), Error> {
         let (_, list) = self.0.store.survey(usize::MAX).await?;
         let known: std::collections::HashSet<SessionId> = list.iter().map(|info| info.session.clone()).collect();
-        let now = self.clock().now();
         let waiting = self.0.desks.attached().into_iter().filter(|session| !known.contains(session));
-        let bare = waiting.map(|session| MailboxInfo { session, messages: 0, bytes: 0, oldest: None, touched: now });
+        let bare = waiting.map(|session| self.no_mailbox(session));
         let mut all: Vec<MailboxInfo> = list.into_iter().chain(bare).collect();
         let total = all.len();
         all.truncate(max);
@@ -231,11 +331,15 @@ impl Hub {
         loop {
             ticks.tick().await;
             match self.0.store.sweep().await {
-                Ok(swept) => self.0.metrics.lose(Loss::Expired, swept.expired),
+                Ok(swept) => {
+                    self.0.metrics.lose(Loss::Expired, swept.expired);
+                    self.0.metrics.keys_early.inc_by(swept.keys_early as u64);
+                }
                 Err(error) => tracing::warn!(%error, "sweep failed"),
             }
-            let ttl_ms = u64::try_from(self.0.ttl.as_millis()).unwrap_or(u64::MAX);
-            self.0.desks.sweep(UnixMs(self.clock().now().0.saturating_sub(ttl_ms)));
+            let ttl_ms = u64::try_from(self.0.ttl.usual.as_millis()).unwrap_or(u64::MAX);
+            let now = self.clock().now();
+            self.0.desks.sweep(UnixMs(now.0.saturating_sub(ttl_ms)), now);
         }
     }
 
@@ -248,5 +352,7 @@ impl Hub {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -7,20 +7,23 @@ use std::sync::{
 
 use super::*;
 use crate::{
+    cursor::{Gap, Reason},
     gate::{Gate, Who},
-    mailbox::{Capacity, Removed},
-    storage::{Appended, Later, Limits, Local, Null, Store, Swept},
+    mailbox::{Batch, Capacity, Removed},
+    storage::{Limits, Local, Null, Store, Swept},
 };
 
 const MAX: Max = Max { messages: 100, bytes: 1 << 20 };
 const WAIT: Duration = Duration::from_secs(10);
+const TTL: Ttl = Ttl { usual: Duration::from_secs(3_600), most: Duration::from_secs(7_200) };
 
 fn id() -> SessionId {
     SessionId::new("s").expect("id")
 }
 
 fn draft(text: &str) -> Draft {
-    Draft { from: "a".into(), payload: Bytes::copy_from_slice(text.as_bytes()), shape: Shape::Other }
+    let payload = Bytes::copy_from_slice(text.as_bytes());
+    Draft { from: "a".into(), kind: "".into(), payload, shape: Shape::Other, ttl: None, key: None }
 }
 
 /// A store that, once armed, lets a message in after a read has found nothing and before the reader knows.
@@ -29,31 +32,43 @@ struct SlipIn {
     armed: AtomicBool,
 }
 
-impl Store for SlipIn {
-    fn append(&self, to: SessionId, message: Message) -> Later<Appended> {
-        self.inner.append(to, message)
-    }
-    fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Vec<Letter>> {
-        let found = self.inner.read(of, after, max);
+impl SlipIn {
+    fn after<T: Send + 'static>(&self, found: Later<T>, of: &SessionId) -> Later<T> {
         if !self.armed.swap(false, SeqCst) {
             return found;
         }
         let message = Message {
             id: Uuid::nil(),
             from: "a".into(),
+            kind: "".into(),
             accepted: UnixMs(0),
             expires: UnixMs(u64::MAX),
             payload: Bytes::from_static(b"\"slipped in\""),
             shape: Shape::Other,
         };
-        let slipped = self.inner.append(of.clone(), message);
+        let slipped = self.inner.append(Posting { to: vec![of.clone()], message, key: None });
         Box::pin(async move {
             slipped.await?;
             found.await
         })
     }
-    fn settle(&self, of: &SessionId, what: &Settle) -> Later<Removed> {
-        self.inner.settle(of, what)
+}
+
+impl Store for SlipIn {
+    fn append(&self, posting: Posting) -> Later<Accepted> {
+        self.inner.append(posting)
+    }
+    fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Page> {
+        self.after(self.inner.read(of, after, max), of)
+    }
+    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
+        self.after(self.inner.batch(of, after, max), of)
+    }
+    fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed> {
+        self.inner.settle(of, what, haste)
+    }
+    fn look(&self, of: &SessionId) -> Later<Option<MailboxInfo>> {
+        self.inner.look(of)
     }
     fn purge(&self, of: &SessionId) -> Later<Removed> {
         self.inner.purge(of)
@@ -84,17 +99,25 @@ impl World {
         let limits = Limits { mailbox, sessions: 10, memory: 1 << 24, forget_after_ms: 1 };
         let inner = Local::new(Null, limits, life.clock, bells.ring()).expect("nothing to bring back");
         let store = Arc::new(SlipIn { inner, armed: AtomicBool::new(false) });
-        let hub = Hub::new(store.clone(), bells, life.clone(), Arc::default(), Duration::from_secs(3_600));
+        let hub = Hub::new(store.clone(), bells, life.clone(), Arc::default(), TTL);
         Self { hub, gate: Gate::open(0), store, life }
     }
 
     fn inbox(&self) -> Inbox {
-        self.hub.inbox(&self.gate.receive(Who::Anybody, id()).expect("open"))
+        self.hub.inbox(&self.receive())
     }
 
     async fn send(&self, text: &str) {
-        let admission = self.gate.send(Who::Anybody, id()).expect("open");
+        let admission = self.gate.send(Who::Anybody, vec![id()]).expect("open");
         self.hub.send(admission, draft(text)).await.expect("room");
+    }
+
+    fn receive(&self) -> Admission<gate::Receive> {
+        self.gate.receive(Who::Anybody, id()).expect("open")
+    }
+
+    fn stream(&self) -> Stream {
+        self.hub.stream(&self.receive())
     }
 }
 
@@ -159,4 +182,156 @@ async fn draining_answers_whoever_waits() {
     });
     assert!(matches!(next, Ok(Next::Draining)));
     assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+async fn event(stream: &mut Stream, after: Option<Cursor>) -> Event {
+    stream.next(after, MAX, tokio::time::Instant::now() + WAIT).await.expect("memory")
+}
+
+async fn batch(stream: &mut Stream, after: Option<Cursor>) -> Batch {
+    match event(stream, after).await {
+        Event::Batch(batch) => batch,
+        other => panic!("{other:?} where messages were expected"),
+    }
+}
+
+fn read(batch: &Batch) -> Vec<String> {
+    batch.letters.iter().map(|letter| String::from_utf8_lossy(&letter.message.payload).into_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_between_a_streams_look_and_its_sleep_wakes_it_at_once() {
+    let world = World::new();
+    world.store.armed.store(true, SeqCst);
+    let start = tokio::time::Instant::now();
+    assert_eq!(read(&batch(&mut world.stream(), None).await), ["\"slipped in\""]);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_receiver_sends_a_stream_away_at_once_and_gets_what_it_had_not_acknowledged() {
+    let world = World::new();
+    let mut first = world.stream();
+    world.send("1").await;
+    let had = batch(&mut first, None).await;
+    let start = tokio::time::Instant::now();
+    let second = async {
+        tokio::task::yield_now().await;
+        world.stream()
+    };
+    let (end, mut second) = tokio::join!(event(&mut first, Some(had.cursor)), second);
+    assert_eq!((end, start.elapsed()), (Event::Superseded(Duration::ZERO), Duration::ZERO));
+    assert_eq!(batch(&mut second, None).await, had);
+    world.hub.acknowledge(&world.receive(), had.cursor, Haste::Safe).await.expect("memory");
+    assert_eq!(event(&mut second, Some(had.cursor)).await, Event::Quiet);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inbox_waits_behind_a_stream_and_takes_over_when_it_is_gone() {
+    let world = World::new();
+    let mut inbox = world.inbox();
+    let stream = world.stream();
+    world.send("1").await;
+    assert!(mail(&mut inbox, WAIT).await.is_none(), "the newest is the receiver");
+    drop(stream);
+    assert_eq!(texts(&mail(&mut inbox, WAIT).await.expect("its turn")), ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_under_a_lease_keeps_the_next_waiting_until_it_lets_go() {
+    let world = World::new();
+    let mut first = world.stream();
+    world.send("1").await;
+    let deadline = tokio::time::Instant::now() + WAIT;
+    let Ok(Event::Batch(had)) = first.next_leased(None, MAX, deadline).await else { panic!("there") };
+    let mut second = world.stream();
+    assert_eq!(event(&mut second, None).await, Event::Quiet);
+    first.acknowledge(had.cursor).await.expect("memory");
+    first.release(0);
+    world.send("2").await;
+    assert_eq!(read(&batch(&mut second, None).await), ["2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_receiver_took_is_told() {
+    let world = World::new();
+    let start = world.stream().start().await.expect("memory");
+    world.send("1").await;
+    mail(&mut world.inbox(), WAIT).await.expect("there").lease.settle().await.expect("memory");
+    let told = batch(&mut world.stream(), Some(start)).await;
+    assert_eq!(told.gap, Some(Gap { range: Some((Seq(1), Seq(1))), reason: Reason::Taken }));
+}
+
+#[tokio::test]
+async fn a_send_begins_with_the_call_and_is_done_without_being_awaited() {
+    let world = World::new();
+    for text in ["1", "2", "3"] {
+        let admission = world.gate.send(Who::Anybody, vec![id()]).expect("open");
+        drop(world.hub.send(admission, draft(text)));
+    }
+    assert_eq!(texts(&mail(&mut world.inbox(), WAIT).await.expect("there")), ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn a_key_is_good_for_one_message_and_a_refusal_names_who_refused() {
+    let world = World::new();
+    let key = Some(Key { digest: crate::id::Digest(1), sender: crate::id::Digest(2), body: crate::id::Digest(3) });
+    let send = |to: &[&str], key| {
+        let to = to.iter().map(|to| SessionId::new(to).expect("id")).collect();
+        world.hub.send(world.gate.send(Who::Anybody, to).expect("open"), Draft { key, ..draft("1") })
+    };
+    let first = send(&["s", "t"], key).await.expect("room");
+    let second = send(&["s", "t"], key).await.expect("room");
+    assert_eq!((first.duplicate, second.duplicate, second.recipients), (false, true, 2));
+    assert_eq!(first.id, second.id);
+    assert_eq!(world.hub.totals().await.expect("memory").messages, 2);
+    for _ in 1..1_000 {
+        send(&["t"], None).await.expect("room");
+    }
+    let refused = send(&["s", "t", "u"], None).await.expect_err("t is full");
+    assert_eq!((refused.kind, refused.about), (Kind::MailboxFull, vec!["t".into()]));
+    let totals = world.hub.totals().await.expect("memory");
+    assert_eq!((totals.messages, totals.mailboxes), (1_001, 2), "all or nothing");
+}
+
+/// Polls a future this often, and drops it then.
+async fn cut_after<F: Future + Unpin>(polls: usize, mut future: F) -> Option<F::Output> {
+    for _ in 0..polls {
+        let once = std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(cx)));
+        if let std::task::Poll::Ready(output) = once.await {
+            return Some(output);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_send_that_is_cut_off_at_any_await_is_there_at_once_with_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let life = Lifecycle::start();
+    let bells = Bells::default();
+    let mailbox = Capacity { messages: 1_000, bytes: 1 << 20, drop_oldest: false };
+    let limits = Limits { mailbox, sessions: 10, memory: 1 << 24, forget_after_ms: 1 };
+    let directory = crate::storage::Directory::take(dir.path()).expect("ours");
+    let journal = crate::storage::Disk::new(directory, crate::settings::SyncRule::Always);
+    let store = Local::new(journal, limits, life.clock, bells.ring()).expect("empty");
+    let hub = Hub::new(Arc::new(store), bells, life, Arc::default(), TTL);
+    let gate = Gate::open(0);
+    let admission = || gate.receive(Who::Anybody, id()).expect("open");
+    let mut stream = hub.stream(&admission());
+    let mut cursor = Some(stream.start().await.expect("memory"));
+    let mut answered = 0;
+    for polls in 0..200 {
+        let send = hub.send(gate.send(Who::Anybody, vec![id()]).expect("open"), draft(&polls.to_string()));
+        let cut = cut_after(polls % 20, send).await;
+        // The receiver hears of it by itself: nobody else asks the journal for anything.
+        let arrived = batch(&mut stream, cursor).await;
+        assert_eq!(read(&arrived), [polls.to_string()]);
+        assert_eq!(arrived.cursor.seq, Seq(polls as u64 + 1), "no hole, nothing twice");
+        cursor = Some(arrived.cursor);
+        answered += usize::from(cut.is_some_and(|result| result.is_ok()));
+    }
+    assert!(answered < 200, "none was cut off");
+    hub.close().await.expect("a good disk");
 }

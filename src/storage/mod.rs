@@ -2,12 +2,15 @@
 //!
 //! [`Local`] keeps it in this process. A distributed engine would be one more [`Store`].
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use uuid::Uuid;
 
 use crate::{
+    cursor::{Cursor, Epoch},
     error::Error,
-    id::SessionId,
-    mailbox::{Letter, Max, Removed, Settle},
+    id::{Key, SessionId},
+    mailbox::{Batch, Letter, Max, Removed, Settle},
     message::{Message, Seq, UnixMs},
 };
 
@@ -26,13 +29,51 @@ pub trait Ring: Send + Sync {
     fn ring(&self, session: &SessionId);
 }
 
-/// An accepted message's place, and what had to leave for it.
+/// How long a key is remembered.
+pub const KEY_LIVES: Duration = Duration::from_secs(600);
+/// How many keys of one sender are remembered; the oldest make room.
+pub const KEYS_MAX: usize = 100_000;
+
+/// A message and where it goes: to all of them, or to none.
+#[derive(Clone, Debug)]
+pub struct Posting {
+    /// The receivers, none of them twice.
+    pub to: Vec<SessionId>,
+    /// What is sent.
+    pub message: Message,
+    /// Against accepting it twice.
+    pub key: Option<Key>,
+}
+
+/// What became of an accepted message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Appended {
-    /// Its place.
-    pub seq: Seq,
+pub struct Accepted {
+    /// The message's id: that of the first one, if this is a duplicate.
+    pub id: Uuid,
+    /// Mailboxes that it went to.
+    pub recipients: usize,
+    /// Whether its key had been used before, and nothing was done.
+    pub duplicate: bool,
     /// What `drop-oldest` removed.
     pub dropped: Removed,
+}
+
+/// Messages, whatever is missing between them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Page {
+    /// The mailbox's epoch.
+    pub epoch: Epoch,
+    /// The messages, oldest first.
+    pub letters: Vec<Letter>,
+}
+
+/// Whether a removal is on disk before it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Haste {
+    /// By the store's rule, as with messages.
+    Safe,
+    /// Soon; a crash before that brings the messages back.
+    Soon,
 }
 
 /// What [`Store::sweep`] found.
@@ -42,6 +83,8 @@ pub struct Swept {
     pub expired: usize,
     /// Mailboxes forgotten.
     pub forgotten: usize,
+    /// Idempotency keys forgotten before their time, to make room for newer ones of the same sender.
+    pub keys_early: usize,
 }
 
 /// One mailbox, as an operator sees it.
@@ -57,6 +100,21 @@ pub struct MailboxInfo {
     pub oldest: Option<UnixMs>,
     /// The last contact.
     pub touched: UnixMs,
+    /// The last contact of a receiver, if there was one.
+    pub seen: Option<UnixMs>,
+}
+
+/// What a journal has done since it was opened; all 0 without one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct JournalFigures {
+    /// Commits that reached the disk.
+    pub commits: u64,
+    /// Time spent in them, in microseconds.
+    pub commit_us: u64,
+    /// Commits that failed.
+    pub failures: u64,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
 }
 
 /// All mailboxes together.
@@ -68,29 +126,45 @@ pub struct Totals {
     pub messages: usize,
     /// Bytes waiting, with overhead, and what the mailboxes themselves cost.
     pub bytes: usize,
+    /// Idempotency keys remembered.
+    pub keys: usize,
+    /// What the journal has done.
+    pub journal: JournalFigures,
     /// Why no message can be accepted just now, if none can.
     pub trouble: Option<&'static str>,
 }
 
 /// Where mailboxes live. Each call does its work whether or not its result is awaited.
 pub trait Store: Send + Sync {
-    /// Puts a message into a mailbox, safe by the store's rule before the result is there; then rings.
+    /// Puts a message into mailboxes, safe by the store's rule before the result is there; then rings.
     ///
     /// # Errors
-    /// `MailboxFull`, `TooManySessions`, `MemoryFull`, `StorageFailed`: nothing was kept.
-    fn append(&self, to: SessionId, message: Message) -> Later<Appended>;
+    /// `MailboxFull`, `TooManySessions`, `MemoryFull`, `StorageFailed`, `KeyReused`: nothing was kept.
+    fn append(&self, posting: Posting) -> Later<Accepted>;
 
-    /// The oldest unexpired messages after `after`.
-    fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Vec<Letter>>;
+    /// The oldest unexpired messages after `after`, of whichever epoch.
+    fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Page>;
+
+    /// What comes after a cursor, or after the stored acknowledgement. Makes the mailbox if there is none.
+    ///
+    /// # Errors
+    /// `InvalidCursor`, `TooManySessions`, `MemoryFull`.
+    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch>;
 
     /// Removes what a receiver has.
-    fn settle(&self, of: &SessionId, what: &Settle) -> Later<Removed>;
+    ///
+    /// # Errors
+    /// `InvalidCursor` for one that is ahead of its mailbox; `StorageFailed`: it is removed, but may come back.
+    fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed>;
 
     /// Removes everything in a mailbox.
     fn purge(&self, of: &SessionId) -> Later<Removed>;
 
     /// Removes what has expired, and forgets mailboxes that were empty and untouched for long.
     fn sweep(&self) -> Later<Swept>;
+
+    /// One mailbox, if there is one.
+    fn look(&self, of: &SessionId) -> Later<Option<MailboxInfo>>;
 
     /// All mailboxes together, and up to `max` mailboxes, those with most messages first.
     fn survey(&self, max: usize) -> Later<(Totals, Vec<MailboxInfo>)>;

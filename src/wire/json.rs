@@ -123,6 +123,12 @@ pub fn object(text: &str) -> Result<Object<'_>, Error> {
     })
 }
 
+/// The items of an array, as they stood in the text; `None` if it is no array.
+pub fn array(text: &str) -> Option<Vec<&str>> {
+    let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    Some(items.into_iter().map(RawValue::get).collect())
+}
+
 /// Whether the text, known to be one JSON value, is an object.
 pub fn is_object(value: &str) -> bool {
     value.trim_start().starts_with('{')

@@ -1,9 +1,14 @@
 //! The x0 dialect: what x0's pages, forms and legacy clients say, and what they are told.
 
-use bytes::Bytes;
-use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 
-use super::json::{self, Object};
+use bytes::Bytes;
+
+pub use super::Payload;
+use super::{
+    form,
+    json::{self, Object},
+};
 use crate::{
     error::{Error, Kind},
     id::SessionId,
@@ -11,14 +16,8 @@ use crate::{
     message::Shape,
 };
 
-/// A payload as it will be passed on.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Payload {
-    /// JSON, byte for byte.
-    pub json: Bytes,
-    /// What it is.
-    pub shape: Shape,
-}
+/// The member that says who sent a message.
+pub const SOURCE: &str = "session_src";
 
 /// What a client of this dialect can ask for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -145,7 +144,7 @@ impl Verb {
 pub fn body(path: Path, body: &[u8], message_bytes: usize) -> Result<Request, Error> {
     let object = json::object(json::text(body)?)?;
     if path == Path::Handler && !object.has("type") && object.has("RequestData") {
-        return form(&object, message_bytes);
+        return button(&object, message_bytes);
     }
     let said = object.get("type").map(verb_of).transpose()?;
     match Verb::agreed(path.verb(), said)? {
@@ -197,11 +196,8 @@ fn payload(value: Option<&str>, message_bytes: usize) -> Result<Payload, Error> 
     }
     let object = json::object(value)?;
     // The relay alone says who sent a message.
-    let json = if object.has("session_src") {
-        Bytes::from(object.without("session_src"))
-    } else {
-        Bytes::copy_from_slice(value.as_bytes())
-    };
+    let json =
+        if object.has(SOURCE) { Bytes::from(object.without(SOURCE)) } else { Bytes::copy_from_slice(value.as_bytes()) };
     if json.len() > message_bytes {
         let detail = format!("payload has {} bytes, a message may have {message_bytes} (message-bytes)", json.len());
         return Err(Error::new(Kind::TooLarge, detail));
@@ -210,7 +206,7 @@ fn payload(value: Option<&str>, message_bytes: usize) -> Result<Payload, Error> 
 }
 
 /// The form that x0's button posts.
-fn form(object: &Object<'_>, message_bytes: usize) -> Result<Request, Error> {
+fn button(object: &Object<'_>, message_bytes: usize) -> Result<Request, Error> {
     let member = |object: &Object<'_>, name: &str| -> Result<String, Error> {
         match object.get(name) {
             Some(value) if json::is_object(value) => Ok(value.to_owned()),
@@ -236,8 +232,7 @@ fn form(object: &Object<'_>, message_bytes: usize) -> Result<Request, Error> {
 /// Whatever is wrong with it; see [`Kind`].
 pub fn query(path: Path, query: &str, message_bytes: usize) -> Result<Request, Error> {
     let (mut said, mut source, mut destination, mut message) = (None, None, None, None);
-    for pair in query.split('&') {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    for (name, value) in form::pairs(query) {
         let place = match name {
             "Type" | "type" => &mut said,
             "Session" | "session_src" | "SYS_SESSION" => &mut source,
@@ -254,15 +249,15 @@ pub fn query(path: Path, query: &str, message_bytes: usize) -> Result<Request, E
         let Some((name, value)) = given else {
             return Err(Error::new(Kind::InvalidSession, format!("{missing} is missing from the query")));
         };
-        let id = decode(name, value)?;
+        let id = form::decode(name, value)?;
         SessionId::new(&id).map_err(|error| Error::new(error.kind, format!("{name}: {}", error.detail)))
     };
-    let said = said.map(|(name, value)| Verb::named(&decode(name, value)?)).transpose()?;
+    let said = said.map(|(name, value)| Verb::named(&form::decode(name, value)?)).transpose()?;
     match Verb::agreed(path.verb(), said)? {
         Verb::Set => {
             let from = id("SYS_SESSION", source)?;
             let to = id("DestinationSession", destination)?;
-            let message = message.map_or(Ok(String::new()), |(name, value)| decode(name, value))?;
+            let message = message.map_or(Ok(Cow::default()), |(name, value)| form::decode(name, value))?;
             // `message` may be no JSON at all, which is the same to its sender.
             json::text(message.as_bytes())?;
             let text = message.trim_matches([' ', '\t', '\r', '\n']);
@@ -275,13 +270,6 @@ pub fn query(path: Path, query: &str, message_bytes: usize) -> Result<Request, E
     }
 }
 
-fn decode(name: &str, value: &str) -> Result<String, Error> {
-    let spaced = value.replace('+', " ");
-    let text = percent_decode_str(&spaced).decode_utf8();
-    let text = text.map_err(|_| Error::new(Kind::BadRequest, format!("{name} is not percent-encoded UTF-8")))?;
-    Ok(text.into_owned())
-}
-
 /// The answer to an accepted SET.
 pub const ACCEPTED: &str = r#"{"messages": null, "status": "ok"}"#;
 /// The answer to a GET that found nothing, and to every DEL.
@@ -292,28 +280,38 @@ pub const LEGACY_NOTHING: &str = r#"{"Result": {"messages": null}}"#;
 /// The longest text around the messages of an answer.
 pub const FRAME_BYTES: usize = r#"{"messages": []}"#.len();
 
-/// Appends one message as its receiver gets it: the payload, with the sender as its last member.
+/// Appends one message as its receiver gets it: the payload, with the sender as its last member and its only one of that
+/// name. A payload that is no object goes into one, as `payload`.
 pub fn write_message(letter: &Letter, out: &mut Vec<u8>) {
     let message = &letter.message;
-    let source = json::quote(&message.from);
     match message.shape {
-        Shape::Object => {
-            let end = message.payload.iter().rposition(|byte| *byte == b'}').unwrap_or(0);
-            let members = &message.payload[..end];
-            out.extend_from_slice(members);
-            if members.iter().skip(1).any(|byte| !byte.is_ascii_whitespace()) {
-                out.push(b',');
-            }
-        }
-        Shape::Other => {
-            out.extend_from_slice(b"{\"payload\":");
-            out.extend_from_slice(&message.payload);
-            out.push(b',');
-        }
+        Shape::Object => open(&message.payload, out),
+        Shape::Marked => match std::str::from_utf8(&message.payload).map(json::object) {
+            Ok(Ok(object)) => open(object.without(SOURCE).as_bytes(), out),
+            // It was read as an object when it came.
+            Ok(Err(_)) | Err(_) => wrap(&message.payload, out),
+        },
+        Shape::Other => wrap(&message.payload, out),
     }
     out.extend_from_slice(b"\"session_src\":");
-    out.extend_from_slice(source.as_bytes());
+    out.extend_from_slice(json::quote(&message.from).as_bytes());
     out.push(b'}');
+}
+
+/// An object up to where one more member can be written.
+fn open(object: &[u8], out: &mut Vec<u8>) {
+    let end = object.iter().rposition(|byte| *byte == b'}').unwrap_or(0);
+    let members = &object[..end];
+    out.extend_from_slice(members);
+    if members.iter().skip(1).any(|byte| !byte.is_ascii_whitespace()) {
+        out.push(b',');
+    }
+}
+
+fn wrap(value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"payload\":");
+    out.extend_from_slice(value);
+    out.push(b',');
 }
 
 /// Messages as a JSON array.

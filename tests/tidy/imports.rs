@@ -19,6 +19,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("storage", 4),
     ("mailbox", 3),
     ("id", 2),
+    ("cursor", 2),
     ("error", 2),
     ("message", 2),
     ("lifecycle", 2),

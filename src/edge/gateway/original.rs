@@ -92,7 +92,7 @@ impl Default for Original {
 impl Original {
     /// A place in line for a session's mail.
     pub fn hang(&self, session: &SessionId) -> Place {
-        self.desks.hang(session.clone())
+        self.desks.hang(session.clone(), false, UnixMs::default()).0
     }
 
     /// Whether mail is kept for a session.

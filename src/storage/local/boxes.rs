@@ -1,4 +1,4 @@
-//! The mailboxes themselves: locks, limits, and what a journal asks of them.
+//! The mailboxes themselves: locks and limits.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -10,18 +10,21 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
 
-use super::Limits;
+use super::{
+    Limits,
+    keys::{Forgotten, KEY_BYTES, Keys},
+};
 use crate::{
+    cursor::{Cursor, Epoch},
     error::{Error, Kind},
     id::SessionId,
     lifecycle::Clock,
-    mailbox::{Capacity, Full, Letter, Mailbox, Removed},
+    mailbox::{Batch, Capacity, Full, Letter, Mailbox, Max, RANGES_MAX, Removed, Settle},
     message::{Arrival, Message, Seq, UnixMs},
     storage::{
-        Appended, Ring, Swept,
-        journal::{Change, Journal, Kept, Known, Memory, Sending, Snapshot},
+        Ring, Swept,
+        journal::{Change, Journal, Kept, Known},
     },
 };
 
@@ -35,13 +38,15 @@ pub type Shard = HashMap<SessionId, Mailbox>;
 pub struct Boxes<J> {
     pub shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
+    /// Mailboxes made so far, from which epochs are drawn.
+    births: AtomicU64,
+    pub keys: Keys,
     limits: Limits,
     pub mailboxes: AtomicUsize,
     pub messages: AtomicUsize,
     pub bytes: AtomicUsize,
-    /// The highest place in any mailbox that was forgotten. New ones start behind it, so that whoever still knows a
-    /// place in an old one removes nothing from its successor.
-    last_forgotten: AtomicU64,
+    /// Keys forgotten early since the last sweep told of them.
+    pub early_untold: AtomicUsize,
     /// Messages that expired since the last sweep told of them.
     pub expired_untold: AtomicUsize,
     pub clock: Clock,
@@ -54,11 +59,13 @@ impl<J: Journal> Boxes<J> {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
+            births: AtomicU64::new(0),
+            keys: Keys::default(),
             limits,
             mailboxes: AtomicUsize::new(0),
             messages: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            last_forgotten: AtomicU64::new(0),
+            early_untold: AtomicUsize::new(0),
             expired_untold: AtomicUsize::new(0),
             clock,
             ring,
@@ -66,7 +73,12 @@ impl<J: Journal> Boxes<J> {
         }
     }
 
-    fn shard(&self, session: &str) -> MutexGuard<'_, Shard> {
+    /// An epoch that no mailbox had before, in no process: nobody can guess it, and chance does not repeat it.
+    pub fn new_epoch(&self) -> Epoch {
+        Epoch(self.hasher.hash_one(("epoch", self.births.fetch_add(1, Relaxed))))
+    }
+
+    pub fn shard(&self, session: &str) -> MutexGuard<'_, Shard> {
         let index = usize::try_from(self.hasher.hash_one(session) % SHARDS as u64).unwrap_or(0);
         self.shards[index].lock()
     }
@@ -95,11 +107,15 @@ impl<J: Journal> Boxes<J> {
         self.expired_untold.fetch_add(expired.messages, Relaxed);
     }
 
-    /// Tells the journal what left. Called under the mailbox's lock, so that the journal hears everything in order.
-    fn note_left(&self, of: &SessionId, mailbox: &Mailbox, left: Vec<Arrival>) {
+    /// Tells the journal what left, and what the messages that stay do not tell. Called under the mailbox's lock, so
+    /// that the journal hears everything in order.
+    fn note_left(&self, of: &SessionId, mailbox: &mut Mailbox, left: Vec<Arrival>) {
+        let known_changed = mailbox.take_missing_changed() || (!left.is_empty() && !mailbox.is_told_by_letters());
         if !left.is_empty() {
-            let known = (!mailbox.shows_last()).then(|| (of.clone(), known(mailbox)));
-            self.journal.note(Change::Left(left, known));
+            self.journal.note(Change::Left(left));
+        }
+        if known_changed {
+            self.journal.note(Change::Known(of.clone(), known(mailbox)));
         }
     }
 
@@ -116,7 +132,7 @@ impl<J: Journal> Boxes<J> {
         })
     }
 
-    /// Reserves all that a message needs, or nothing.
+    /// Reserves all that a message to one receiver needs, or nothing.
     pub fn prepare(&self, to: &SessionId, message: &Message) -> Result<(), Error> {
         let (now, cost) = (message.accepted, message.cost());
         let mut shard = self.shard(to.as_str());
@@ -132,7 +148,7 @@ impl<J: Journal> Boxes<J> {
                 mailbox.reserve(cost, self.limits.mailbox).map_err(|full| self.no_room(to, full))
             }
             None => self.charge_mailbox(to).and_then(|()| {
-                let mut mailbox = Mailbox::new(Seq(self.last_forgotten.load(Relaxed)), now);
+                let mut mailbox = Mailbox::new(self.new_epoch(), now);
                 let reserved = mailbox.reserve(cost, self.limits.mailbox).map_err(|full| self.no_room(to, full));
                 match reserved {
                     Ok(()) => _ = shard.insert(to.clone(), mailbox),
@@ -144,13 +160,47 @@ impl<J: Journal> Boxes<J> {
         reserved.inspect_err(|_| _ = self.bytes.fetch_sub(cost, Relaxed))
     }
 
+    /// Reserves all that a message to several receivers needs, or nothing; the error names all that refuse it.
+    pub fn prepare_all(&self, to: &[SessionId], message: &Message) -> Result<(), Error> {
+        let mut refused: Option<Error> = None;
+        let mut prepared = Vec::with_capacity(to.len());
+        for session in to {
+            match self.prepare(session, message) {
+                Ok(()) => prepared.push(session),
+                Err(error) => refused.get_or_insert(error).about.push(session.as_str().into()),
+            }
+        }
+        let Some(error) = refused else { return Ok(()) };
+        prepared.into_iter().for_each(|session| self.give_back(session, message.cost(), false));
+        Err(error)
+    }
+
     fn discharge_mailbox(&self, session: &str) {
         self.mailboxes.fetch_sub(1, Relaxed);
         self.bytes.fetch_sub(mailbox_cost(session), Relaxed);
     }
 
+    /// Reserves room for a key.
+    pub fn charge_key(&self) -> Result<(), Error> {
+        self.charge(KEY_BYTES)
+    }
+
+    /// Gives the room of a key back that was not used.
+    pub fn discharge_key(&self) {
+        self.bytes.fetch_sub(KEY_BYTES, Relaxed);
+    }
+
+    /// Tells the journal of keys that are forgotten.
+    pub fn note_forgotten(&self, Forgotten { digests, uses, early }: Forgotten) {
+        self.early_untold.fetch_add(early, Relaxed);
+        self.bytes.fetch_sub(KEY_BYTES * uses, Relaxed);
+        if !digests.is_empty() {
+            self.journal.note(Change::Keys(digests));
+        }
+    }
+
     /// Gives back what was reserved for a message.
-    fn give_back(&self, to: &SessionId, cost: usize, promised: bool) {
+    pub fn give_back(&self, to: &SessionId, cost: usize, promised: bool) {
         self.bytes.fetch_sub(cost, Relaxed);
         let mut shard = self.shard(to.as_str());
         let Some(mailbox) = shard.get_mut(to) else { return };
@@ -164,28 +214,28 @@ impl<J: Journal> Boxes<J> {
         }
     }
 
-    /// The place that a message is to take.
-    fn promise(&self, to: &SessionId) -> Seq {
-        // What has room reserved keeps its mailbox.
-        self.shard(to.as_str()).get_mut(to).map_or(Seq(0), Mailbox::promise)
+    /// The place that a message is to take. What has room reserved keeps its mailbox.
+    pub fn promise(&self, to: &SessionId) -> (Epoch, Seq) {
+        self.shard(to.as_str())
+            .get_mut(to)
+            .map_or_else(Default::default, |mailbox| (mailbox.epoch(), mailbox.promise()))
     }
 
     /// Puts a safe message into its mailbox, at its promised place if it has one, and rings.
-    fn place(&self, to: &SessionId, message: Arc<Message>, promised: Option<(Seq, Arrival)>) -> Appended {
+    pub fn place(&self, to: &SessionId, message: Arc<Message>, promised: Option<(Seq, Arrival)>) -> Removed {
         let mut shard = self.shard(to.as_str());
-        let (mut seq, mut dropped) = (Seq(0), Removed::default());
+        let mut dropped = Removed::default();
         if let Some(mailbox) = shard.get_mut(to) {
-            let (at, arrival) = promised.unwrap_or_else(|| (mailbox.promise(), Arrival::default()));
+            let (seq, arrival) = promised.unwrap_or_else(|| (mailbox.promise(), Arrival::default()));
             let mut left = Vec::new();
-            let letter = Letter { seq: at, arrival, message };
-            (seq, dropped) = (at, mailbox.place(letter, self.limits.mailbox, &mut left));
+            dropped = mailbox.place(Letter { seq, arrival, message }, self.limits.mailbox, &mut left);
             self.messages.fetch_add(1, Relaxed);
             self.discharge(dropped);
             self.note_left(to, mailbox, left);
         }
         drop(shard);
         self.ring.ring(to);
-        Appended { seq, dropped }
+        dropped
     }
 
     fn no_room(&self, to: &SessionId, full: Full) -> Error {
@@ -198,17 +248,50 @@ impl<J: Journal> Boxes<J> {
         Error::new(Kind::MailboxFull, detail)
     }
 
-    /// Runs `change` on a mailbox, if there is one, after what has expired is gone.
+    /// Runs `change` on a mailbox for its receiver, if there is one, after what has expired is gone.
     pub fn with<T: Default>(&self, of: &SessionId, change: impl FnOnce(&mut Mailbox, &mut Vec<Arrival>) -> T) -> T {
         let now = self.clock.now();
         let mut shard = self.shard(of.as_str());
         let Some(mailbox) = shard.get_mut(of) else { return T::default() };
         let mut left = Vec::new();
         self.expire(mailbox, now, &mut left);
-        mailbox.touch(now);
+        mailbox.see(now);
         let result = change(mailbox, &mut left);
         self.note_left(of, mailbox, left);
         result
+    }
+
+    /// What comes after a cursor, in a mailbox that is made if there is none: its position becomes known.
+    pub fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Result<Batch, Error> {
+        let now = self.clock.now();
+        let mut shard = self.shard(of.as_str());
+        if !shard.contains_key(of) {
+            self.charge_mailbox(of)?;
+            shard.insert(of.clone(), Mailbox::new(self.new_epoch(), now));
+        }
+        let Some(mailbox) = shard.get_mut(of) else { return Ok(Batch::default()) };
+        let mut left = Vec::new();
+        self.expire(mailbox, now, &mut left);
+        mailbox.see(now);
+        self.note_left(of, mailbox, left);
+        if mailbox.make_known() {
+            self.journal.note(Change::Known(of.clone(), known(mailbox)));
+        }
+        mailbox.batch(after, max).map_err(|ahead| ahead_of(of, ahead.last))
+    }
+
+    /// Removes what a receiver has.
+    pub fn settle(&self, of: &SessionId, what: &Settle) -> Result<Removed, Error> {
+        let settled = self.with(of, |mailbox, left| {
+            if let Settle::UpTo(Cursor { epoch, seq }) = what
+                && *epoch == mailbox.epoch()
+                && *seq > mailbox.last()
+            {
+                return Some(Err(mailbox.last()));
+            }
+            Some(Ok(self.discharge(mailbox.settle(what, left))))
+        });
+        settled.unwrap_or(Ok(Removed::default())).map_err(|last| ahead_of(of, last))
     }
 
     pub fn sweep_shard(&self, shard: &mut Shard, now: UnixMs, swept: &mut Swept) {
@@ -219,16 +302,15 @@ impl<J: Journal> Boxes<J> {
             let forget = mailbox.is_idle() && mailbox.touched().0 + self.limits.forget_after_ms <= now.0;
             if forget {
                 swept.forgotten += 1;
-                self.last_forgotten.fetch_max(mailbox.last().0, Relaxed);
                 self.discharge_mailbox(session.as_str());
-                self.journal.note(Change::Forgotten(session.clone(), mailbox.last()));
+                self.journal.note(Change::Forgotten(session.clone()));
             }
             !forget
         });
     }
 
     /// Runs `change` on a mailbox that comes back, whatever the limits are now.
-    fn returning(&self, of: &str, new: Mailbox, change: impl FnOnce(&mut Mailbox)) -> Result<(), Error> {
+    pub fn returning(&self, of: &str, new: Mailbox, change: impl FnOnce(&mut Mailbox)) -> Result<(), Error> {
         let mut shard = self.shard(of);
         if let Some(mailbox) = shard.get_mut(of) {
             change(mailbox);
@@ -241,83 +323,32 @@ impl<J: Journal> Boxes<J> {
     }
 }
 
-fn known(mailbox: &Mailbox) -> Known {
-    Known { last: mailbox.last(), touched: mailbox.touched() }
+fn ahead_of(of: &SessionId, last: Seq) -> Error {
+    let detail = format!(
+        "the cursor is ahead of the mailbox of \"{of}\", whose newest message is {}; pass on the cursor that came with \
+         the last message",
+        last.0
+    );
+    Error::new(Kind::InvalidCursor, detail)
+}
+
+/// What is to be known of a mailbox beside its messages.
+pub fn known(mailbox: &Mailbox) -> Known {
+    Known {
+        epoch: mailbox.epoch(),
+        last: mailbox.last(),
+        touched: mailbox.touched(),
+        seen: mailbox.seen(),
+        lost: mailbox.missing().ranges().take(RANGES_MAX).copied().collect(),
+    }
 }
 
 fn mailbox_cost(session: &str) -> usize {
     MAILBOX_OVERHEAD_BYTES + session.len()
 }
 
-impl<J: Journal> Memory for Boxes<J> {
-    fn restore_forgotten(&self, last: Seq) {
-        self.last_forgotten.fetch_max(last.0, Relaxed);
-    }
-
-    fn restore_mailbox(&self, of: &str, known: Known) -> Result<(), Error> {
-        self.returning(of, Mailbox::known(known.last, known.touched), |_| ())
-    }
-
-    fn restore(&self, of: &str, letter: Letter) -> Result<(), Error> {
-        self.messages.fetch_add(1, Relaxed);
-        self.bytes.fetch_add(letter.message.cost(), Relaxed);
-        let accepted = letter.message.accepted;
-        self.returning(of, Mailbox::known(Seq(0), accepted), |mailbox| {
-            mailbox.touch(accepted);
-            mailbox.restore(letter);
-        })
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for shard in &self.shards {
-            for (session, mailbox) in shard.lock().iter().filter(|(_, mailbox)| !mailbox.is_unused()) {
-                let kept = |letter: &Letter| Kept { of: session.clone(), letter: letter.clone() };
-                snapshot.messages.extend(mailbox.letters().map(kept));
-                if !mailbox.shows_last() {
-                    snapshot.mailboxes.push((session.clone(), known(mailbox)));
-                }
-            }
-        }
-        // After the mailboxes: one that is forgotten meanwhile is counted here at least.
-        snapshot.forgotten = Seq(self.last_forgotten.load(Relaxed));
-        snapshot.messages.sort_unstable_by_key(|kept| kept.letter.arrival);
-        snapshot
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
-    }
-}
-
-/// A message between its reservation and its mailbox.
-pub struct Parcel<J: Journal> {
-    pub boxes: Arc<Boxes<J>>,
-    pub to: SessionId,
-    pub message: Arc<Message>,
-    pub promised: Option<(Seq, Arrival)>,
-    pub answer: oneshot::Sender<Result<Appended, Error>>,
-}
-
-impl<J: Journal> Sending for Parcel<J> {
-    fn keep(self: Box<Self>) {
-        self.arrive();
-    }
-
-    fn promise(&mut self, arrival: Arrival) -> Kept {
-        let seq = self.boxes.promise(&self.to);
-        self.promised = Some((seq, arrival));
-        Kept { of: self.to.clone(), letter: Letter { seq, arrival, message: Arc::clone(&self.message) } }
-    }
-
-    fn arrive(self: Box<Self>) {
-        let appended = self.boxes.place(&self.to, self.message, self.promised);
-        // Nobody waits any more: the sender hung up. The message is in its mailbox all the same.
-        let _ = self.answer.send(Ok(appended));
-    }
-
-    fn refuse(self: Box<Self>, why: Error) {
-        self.boxes.give_back(&self.to, self.message.cost(), self.promised.is_some());
-        let _ = self.answer.send(Err(why));
-    }
+/// Every message in a mailbox, with what the journal writes beside it.
+pub fn kept<'a>(session: &'a SessionId, mailbox: &'a Mailbox) -> impl Iterator<Item = Kept> + 'a {
+    let epoch = mailbox.epoch();
+    mailbox.letters().map(move |letter| Kept { of: session.clone(), epoch, letter: letter.clone() })
 }

@@ -7,18 +7,27 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Appended, Later, MailboxInfo, Ring, Store, Swept, Totals, journal::Journal};
+use super::{
+    Accepted, Haste, Later, MailboxInfo, Page, Posting, Ring, Store, Swept, Totals,
+    journal::{Journal, KeptKey},
+};
 use crate::{
+    cursor::Cursor,
     error::{Error, Kind},
     id::SessionId,
     lifecycle::Clock,
-    mailbox::{Capacity, Letter, Max, Removed, Settle},
-    message::{Message, Seq},
+    mailbox::{Batch, Capacity, Mailbox, Max, Removed, Settle},
+    message::{Seq, UnixMs},
 };
 
 mod boxes;
+mod keys;
+mod memory;
+mod parcel;
 
-use boxes::{Boxes, Parcel};
+use boxes::Boxes;
+use keys::Claim;
+use parcel::Parcel;
 
 /// How much may be kept.
 #[derive(Clone, Copy, Debug)]
@@ -68,23 +77,72 @@ fn later<T: Send + 'static>(result: oneshot::Receiver<Result<T, Error>>) -> Late
     })
 }
 
-impl<J: Journal> Store for Local<J> {
-    fn append(&self, to: SessionId, message: Message) -> Later<Appended> {
-        if let Err(error) = self.boxes.prepare(&to, &message) {
-            return now(Err(error));
+impl<J: Journal> Local<J> {
+    /// Claims the key, if there is one, and reserves all room.
+    fn prepare(&self, posting: &Posting) -> Result<Claim, Error> {
+        let Posting { to, message, key } = posting;
+        let Some(key) = key else {
+            return self.boxes.prepare_all(to, message).map(|()| Claim::New);
+        };
+        let claim = self.boxes.keys.claim(key, message.accepted)?;
+        if !matches!(claim, Claim::New) {
+            return Ok(claim);
         }
-        let (answer, result) = oneshot::channel();
-        let (boxes, message) = (Arc::clone(&self.boxes), Arc::new(message));
-        self.boxes.journal.append(Box::new(Parcel { boxes, to, message, promised: None, answer }));
+        let prepared = self
+            .boxes
+            .charge_key()
+            .and_then(|()| self.boxes.prepare_all(to, message).inspect_err(|_| self.boxes.discharge_key()));
+        prepared.map(|()| claim).inspect_err(|error| {
+            let refused: Result<KeptKey, Error> = Err(error.clone());
+            self.boxes.keys.settle(key, &refused);
+        })
+    }
+}
+
+fn info(session: &SessionId, mailbox: &Mailbox) -> MailboxInfo {
+    MailboxInfo {
+        session: session.clone(),
+        messages: mailbox.len(),
+        bytes: mailbox.bytes(),
+        oldest: mailbox.oldest().map(|letter| letter.message.accepted),
+        touched: mailbox.touched(),
+        seen: Some(mailbox.seen()).filter(|seen| *seen > UnixMs(0)),
+    }
+}
+
+impl<J: Journal> Store for Local<J> {
+    fn append(&self, posting: Posting) -> Later<Accepted> {
+        match self.prepare(&posting) {
+            Err(error) => now(Err(error)),
+            Ok(Claim::Duplicate(accepted)) => now(Ok(accepted)),
+            Ok(Claim::UnderWay(result)) => later(result),
+            Ok(Claim::New) => {
+                let (parcel, result) = Parcel::new(&self.boxes, posting);
+                self.boxes.journal.append(Box::new(parcel));
+                later(result)
+            }
+        }
+    }
+
+    fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Page> {
+        let page = |mailbox: &mut Mailbox| Page { epoch: mailbox.epoch(), letters: mailbox.read(after, max) };
+        now(Ok(self.boxes.with(of, |mailbox, _| page(mailbox))))
+    }
+
+    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
+        now(self.boxes.batch(of, after, max))
+    }
+
+    fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed> {
+        let settled = self.boxes.settle(of, what);
+        let (Ok(removed), Haste::Safe) = (&settled, haste) else { return now(settled) };
+        let (removed, (answer, result)) = (*removed, oneshot::channel());
+        let safe = move |result: Result<(), Error>| {
+            // Whoever asked may have gone.
+            let _ = answer.send(result.map(|()| removed));
+        };
+        self.boxes.journal.barrier(Box::new(safe));
         later(result)
-    }
-
-    fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Vec<Letter>> {
-        now(Ok(self.boxes.with(of, |mailbox, _| mailbox.read(after, max))))
-    }
-
-    fn settle(&self, of: &SessionId, what: &Settle) -> Later<Removed> {
-        now(Ok(self.boxes.with(of, |mailbox, left| self.boxes.discharge(mailbox.settle(what, left)))))
     }
 
     fn purge(&self, of: &SessionId) -> Later<Removed> {
@@ -97,21 +155,26 @@ impl<J: Journal> Store for Local<J> {
         for shard in &self.boxes.shards {
             self.boxes.sweep_shard(&mut shard.lock(), time, &mut swept);
         }
+        self.boxes.note_forgotten(self.boxes.keys.expire(time));
         swept.expired = self.boxes.expired_untold.swap(0, Relaxed);
+        swept.keys_early = self.boxes.early_untold.swap(0, Relaxed);
         now(Ok(swept))
+    }
+
+    fn look(&self, of: &SessionId) -> Later<Option<MailboxInfo>> {
+        let time = self.boxes.clock.now();
+        let shard = self.boxes.shard(of.as_str());
+        now(Ok(shard.get(of).map(|mailbox| {
+            let waiting = mailbox.letters().filter(|letter| letter.message.expires > time).count();
+            MailboxInfo { messages: waiting, ..info(of, mailbox) }
+        })))
     }
 
     fn survey(&self, max: usize) -> Later<(Totals, Vec<MailboxInfo>)> {
         let mut list = Vec::new();
         if max > 0 {
             for shard in &self.boxes.shards {
-                list.extend(shard.lock().iter().map(|(session, mailbox)| MailboxInfo {
-                    session: session.clone(),
-                    messages: mailbox.len(),
-                    bytes: mailbox.bytes(),
-                    oldest: mailbox.oldest().map(|letter| letter.message.accepted),
-                    touched: mailbox.touched(),
-                }));
+                list.extend(shard.lock().iter().map(|(session, mailbox)| info(session, mailbox)));
             }
             list.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.session.cmp(&b.session)));
             list.truncate(max);
@@ -120,6 +183,8 @@ impl<J: Journal> Store for Local<J> {
             mailboxes: self.boxes.mailboxes.load(Relaxed),
             messages: self.boxes.messages.load(Relaxed),
             bytes: self.boxes.bytes.load(Relaxed),
+            keys: self.boxes.keys.len(),
+            journal: self.boxes.journal.figures(),
             trouble: self.boxes.journal.trouble(),
         };
         now(Ok((totals, list)))

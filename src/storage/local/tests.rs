@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    message::{Shape, UnixMs},
+    message::{Message, Shape, UnixMs},
     storage::Null,
 };
 use bytes::Bytes;
@@ -18,17 +18,18 @@ fn store(sessions: usize, memory: usize) -> Local<Null> {
     Local::new(Null, limits, Clock::start(), Arc::new(Deaf)).expect("nothing to bring back")
 }
 
-async fn send(store: &Local<Null>, to: &str, bytes: usize) -> Result<Appended, Error> {
+async fn send(store: &Local<Null>, to: &str, bytes: usize) -> Result<Accepted, Error> {
     let now = store.boxes.clock.now();
     let message = Message {
         id: uuid::Uuid::nil(),
         from: "a".into(),
+        kind: "".into(),
         accepted: now,
         expires: UnixMs(now.0 + 500),
         payload: Bytes::from(vec![b'1'; bytes]),
         shape: Shape::Other,
     };
-    store.append(SessionId::new(to)?, message).await
+    store.append(Posting { to: vec![SessionId::new(to)?], message, key: None }).await
 }
 
 async fn totals(store: &Local<Null>) -> Totals {

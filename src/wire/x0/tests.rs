@@ -16,6 +16,7 @@ fn letter(from: &str, payload: &str, shape: Shape) -> Letter {
     let message = Message {
         id: Uuid::nil(),
         from: from.into(),
+        kind: Box::default(),
         accepted: UnixMs(0),
         expires: UnixMs(0),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
@@ -54,6 +55,20 @@ fn a_payload_passes_byte_for_byte_and_gets_its_sender() {
         let json = format!(r#"{{"type":"SET","session_src":"x","session_dst":"y","payload":{payload}}}"#);
         assert_eq!(received("x", &sent(&json)), expected);
     }
+    for (payload, expected) in [
+        (
+            r#"{"a":1,"session_src":"forged","session_s\u0072c":2, "b" : [ 1 ]}"#,
+            r#"{"a":1,"b":[ 1 ],"session_src":"x"}"#,
+        ),
+        (r#"{"session_src":null}"#, r#"{"session_src":"x"}"#),
+    ] {
+        let payload = Payload { json: Bytes::from_static(payload.as_bytes()), shape: Shape::Marked };
+        assert_eq!(received("x", &payload), expected);
+    }
+    assert_eq!(
+        received("", &Payload { json: Bytes::from_static(b"{}"), shape: Shape::Object }),
+        r#"{"session_src":""}"#
+    );
     assert_eq!(
         received("a\"\n", &Payload { json: Bytes::from_static(b"7"), shape: Shape::Other }),
         r#"{"payload":7,"session_src":"a\"\n"}"#

@@ -1,0 +1,32 @@
+//! What is served outside of hyper: receivers, which hold nothing but a socket, a bell and a timer while they wait.
+
+use super::{Doors, socket::Socket, v1, x0};
+
+/// A request whose head and body are read, and which is to be answered on the bare socket.
+#[derive(Debug)]
+pub enum Outside {
+    /// A poll in the x0 dialect.
+    X0(x0::Park),
+    /// A long poll of protocol v1.
+    Poll(v1::poll::Park),
+    /// An event stream.
+    Events(v1::events::Park),
+    /// A WebSocket.
+    Socket(v1::ws::Park),
+}
+
+/// Serves it. Returns whether the connection can serve another request.
+pub async fn serve(outside: Outside, socket: &mut Socket, doors: &Doors) -> bool {
+    match outside {
+        Outside::X0(park) => x0::wait(park, socket, doors).await,
+        Outside::Poll(park) => v1::poll::wait(park, socket, doors).await,
+        Outside::Events(park) => {
+            v1::events::stream(park, socket, doors).await;
+            false
+        }
+        Outside::Socket(park) => {
+            v1::ws::serve(park, socket, doors).await;
+            false
+        }
+    }
+}

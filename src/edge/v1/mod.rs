@@ -1,0 +1,281 @@
+//! The doors of protocol v1: routes, and what is answered at once. Receivers leave hyper: [`poll`], [`events`], [`ws`].
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{
+    Method, StatusCode,
+    body::Incoming,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::request::Parts,
+};
+
+use super::{
+    Doors, http,
+    outside::Outside,
+    reply::{self, Reply},
+    turn::Turn,
+};
+use crate::{
+    error::{Error, Kind},
+    gate::{Gate, Who},
+    hub::{self, Haste, Hub},
+    id::{RequestId, SessionId},
+    settings,
+    wire::v1::{self, Draft},
+};
+
+pub mod events;
+pub mod poll;
+pub mod ws;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// The first and the last moment at which clients come back after a drain, so that they do not come all at once.
+const COME_BACK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// What protocol v1 needs of the house.
+pub struct Desk<'a> {
+    pub hub: &'a Hub,
+    pub gate: &'a Gate,
+    pub settings: &'a settings::V1,
+    pub limits: v1::Limits,
+}
+
+/// Where protocol v1 is served.
+///
+/// # Errors
+/// [`Kind::NotFound`] behind a gateway.
+pub fn desk(doors: &Doors) -> Result<Desk<'_>, Error> {
+    let here = doors.post.here().zip(doors.v1.as_ref());
+    let ((hub, gate), settings) = here.ok_or_else(|| {
+        Error::new(Kind::NotFound, "a gateway has no protocol v1: ask the relay (x0-relay serve) behind it")
+    })?;
+    let limits = v1::Limits { message_bytes: doors.config.message_bytes, ttl_max: settings.ttl_max };
+    Ok(Desk { hub, gate, settings, limits })
+}
+
+/// What lives where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Place {
+    Messages,
+    Ack,
+    Events,
+    Socket,
+    Session(Result<SessionId, Error>),
+    SessionMessages(Result<SessionId, Error>),
+}
+
+impl Place {
+    fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/v1/messages" => Place::Messages,
+            "/v1/ack" => Place::Ack,
+            "/v1/events" => Place::Events,
+            "/v1/ws" => Place::Socket,
+            _ => match v1::session_path(path)? {
+                (session, false) => Place::Session(session),
+                (session, true) => Place::SessionMessages(session),
+            },
+        })
+    }
+
+    fn allow(&self) -> &'static str {
+        match self {
+            Place::Messages | Place::Events => "GET, POST, OPTIONS",
+            Place::Ack => "POST, OPTIONS",
+            Place::Socket | Place::Session(_) => "GET, OPTIONS",
+            Place::SessionMessages(_) => "DELETE, OPTIONS",
+        }
+    }
+}
+
+/// Whether a path belongs to protocol v1.
+pub fn is_at(path: &str) -> bool {
+    path.starts_with("/v1/") || path == "/v1"
+}
+
+/// Serves a request of protocol v1; never returns if it is to be served outside of hyper.
+pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id: RequestId) -> Reply {
+    let answer = match Place::of(parts.uri.path()) {
+        Some(place) => serve(&place, &parts, body, doors, id).await.map_err(|refusal| (refusal, Some(place))),
+        None => Err((Error::new(Kind::NotFound, "nothing lives here; /docs says what does").into(), None)),
+    };
+    match answer {
+        Ok(Answer::Now(status, text)) => with_exposed(reply::reply(status, reply::JSON, text)),
+        Ok(Answer::Outside(outside)) => {
+            turn.park(outside);
+            std::future::pending().await
+        }
+        Err((Refusal { error, close }, place)) => {
+            doors.refused(&error, id);
+            let mut reply = with_exposed(reply::problem(&error, id));
+            let headers = reply.headers_mut();
+            match (error.kind, place) {
+                (Kind::BadMethod, Some(place)) => {
+                    headers.insert(header::ALLOW, HeaderValue::from_static(place.allow()));
+                }
+                (Kind::UpgradeRequired, _) => {
+                    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(ws::handshake::VERSION));
+                }
+                _ => {}
+            }
+            if close { reply::closing(reply) } else { reply }
+        }
+    }
+}
+
+enum Answer {
+    Now(StatusCode, Vec<u8>),
+    Outside(Outside),
+}
+
+/// A refusal, and whether what the client sends next can be understood.
+struct Refusal {
+    error: Error,
+    close: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, close: false }
+    }
+}
+
+async fn serve(
+    place: &Place,
+    parts: &Parts,
+    body: Incoming,
+    doors: &Arc<Doors>,
+    id: RequestId,
+) -> Result<Answer, Refusal> {
+    let lost = |error| Refusal { error, close: true };
+    http::check_framing(parts).map_err(lost)?;
+    // A body that is not asked for must not be taken for the next request.
+    let body = http::body(body, &doors.config).await.map_err(lost)?;
+    let Desk { hub, gate, limits, .. } = desk(doors)?;
+    let count = |verb| doors.metrics.request("v1", verb);
+    let ok = |text| Ok(Answer::Now(StatusCode::OK, text));
+    let query = parts.uri.query();
+    match (place, &parts.method) {
+        (Place::Messages, &Method::POST) => {
+            check_json(&parts.headers)?;
+            let key = parts.headers.get(&IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+            let draft = v1::draft(&body, key, &limits)?;
+            count("send");
+            let sent = gate.send(Who::Anybody, draft.to.clone())?;
+            let accepted = hub.send(sent, for_hub(draft)).await?;
+            let text = v1::accepted(&accepted.id, accepted.recipients, accepted.duplicate);
+            Ok(Answer::Now(StatusCode::CREATED, text))
+        }
+        (Place::Messages, &Method::GET) => {
+            let poll = v1::poll(query)?;
+            count("poll");
+            Ok(Answer::Outside(Outside::Poll(poll::Park::new(poll, http::ends_after(parts), &doors.config, id))))
+        }
+        (Place::Ack, &Method::POST) => {
+            check_json(&parts.headers)?;
+            let v1::Ack { session, cursor } = v1::ack(&body)?;
+            count("ack");
+            let admission = gate.receive(Who::Anybody, session)?;
+            ok(v1::acked(hub.acknowledge(&admission, cursor, Haste::Safe).await?))
+        }
+        (Place::Events, &Method::GET | &Method::POST) => {
+            let last = parts.headers.get(&LAST_EVENT_ID).map(HeaderValue::as_bytes);
+            let said: &[u8] = if parts.method == Method::POST { &body } else { &[] };
+            if !said.is_empty() {
+                check_json(&parts.headers)?;
+            }
+            let events = v1::events(query, last, said)?;
+            count("events");
+            Ok(Answer::Outside(Outside::Events(events::Park::new(events, id))))
+        }
+        (Place::Socket, &Method::GET) => {
+            let park = ws::Park::new(v1::attach(query)?, parts, id)?;
+            count("ws");
+            Ok(Answer::Outside(Outside::Socket(park)))
+        }
+        (Place::Session(session), &Method::GET) => {
+            let admission = gate.receive(Who::Anybody, session.clone()?)?;
+            count("session");
+            let info = hub.session(&admission).await?;
+            let mailbox = &info.mailbox;
+            ok(v1::session(&mailbox.session, mailbox.messages, info.receivers > 0, mailbox.seen))
+        }
+        (Place::SessionMessages(session), &Method::DELETE) => {
+            let admission = gate.receive(Who::Anybody, session.clone()?)?;
+            count("purge");
+            ok(v1::purged(hub.remove_all(&admission).await?))
+        }
+        (place, method) => {
+            let detail = format!("{method} is not served here; {} are", place.allow());
+            Err(Error::new(Kind::BadMethod, detail).into())
+        }
+    }
+}
+
+/// What a sender hands in, as the hub takes it.
+pub fn for_hub(draft: Draft) -> hub::Draft {
+    let key = draft.key(None);
+    let Draft { from, kind, ttl, payload, .. } = draft;
+    hub::Draft { from, kind, payload: payload.json, shape: payload.shape, ttl, key }
+}
+
+/// Refuses a body that says that it is something else than JSON. Plain text is let through: browsers send that without
+/// asking first.
+fn check_json(headers: &HeaderMap) -> Result<(), Error> {
+    let Some(named) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let named = named.to_str().unwrap_or("unreadable");
+    let essence = named.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let json =
+        matches!(essence.as_str(), "application/json" | "text/plain" | "text/json") || essence.ends_with("+json");
+    if json {
+        return Ok(());
+    }
+    let detail = format!("Content-Type is \"{}\"; application/json is read here", named.escape_debug());
+    Err(Error::new(Kind::UnsupportedMedia, detail))
+}
+
+/// Lets a page of another origin read more than the body.
+fn with_exposed(mut reply: Reply) -> Reply {
+    let exposed = HeaderValue::from_static(reply::EXPOSED);
+    reply.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    reply
+}
+
+/// When a client that is sent away should come back.
+pub fn come_back() -> Duration {
+    let (first, last) = COME_BACK;
+    let spread_ms = u64::try_from((last - first).as_millis()).unwrap_or(0).max(1);
+    // A new state has new keys: this is as random as the system's hashing.
+    first + Duration::from_millis(RandomState::new().hash_one(()) % spread_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_may_be_json_or_say_nothing() {
+        let check = |named: &'static str| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(named))]);
+            check_json(&headers).is_ok()
+        };
+        assert!(check_json(&HeaderMap::new()).is_ok());
+        assert!(check("application/json; charset=utf-8") && check("TEXT/plain") && check("application/a+json"));
+        assert!(!check("text/html") && !check("application/x-www-form-urlencoded") && !check(""));
+    }
+
+    #[test]
+    fn clients_come_back_spread_out() {
+        let times: std::collections::HashSet<Duration> = (0..64).map(|_| come_back()).collect();
+        assert!(times.len() > 16);
+        assert!(times.iter().all(|time| (COME_BACK.0..COME_BACK.1).contains(time)));
+    }
+}

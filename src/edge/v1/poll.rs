@@ -1,0 +1,146 @@
+//! Long polls of protocol v1: what came after a cursor, or nothing after a while.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    super::{Doors, lease, reply, socket::Socket},
+    come_back, desk,
+};
+use crate::{
+    cursor::Cursor,
+    error::Error,
+    gate::{self, Admission, Who},
+    hub::{Event, Haste, Hub, Stream},
+    id::RequestId,
+    mailbox::{Batch, Max},
+    settings,
+    wire::v1::{self, Extra},
+};
+
+/// A poll that is to wait outside of hyper.
+#[derive(Debug)]
+pub struct Park {
+    poll: v1::Poll,
+    max: Max,
+    close: bool,
+    deadline: Instant,
+    id: RequestId,
+}
+
+impl Park {
+    /// A poll whose request is read. `close`: its connection ends with the answer.
+    pub fn new(poll: v1::Poll, close: bool, config: &settings::Http, id: RequestId) -> Self {
+        let deadline = Instant::now() + poll.wait.unwrap_or(config.wait);
+        let messages = poll.limit.unwrap_or(usize::MAX).min(config.answer_messages);
+        let max = Max { messages, bytes: config.answer_bytes };
+        Self { poll, max, close, deadline, id }
+    }
+}
+
+/// An answer, and what the client is known to have by it.
+struct Answer {
+    batch: Batch,
+    extra: Extra,
+}
+
+/// Waits for messages and answers. Returns whether the connection can serve another request.
+pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
+    let mut ended = false;
+    let answer = answer(&park, socket, &mut ended, doors).await;
+    let close = park.close || ended || doors.life.is_draining();
+    let (status, content_type, body) = match &answer {
+        Ok(Answer { batch, extra }) => (StatusCode::OK, reply::JSON, v1::answer(batch, *extra)),
+        Err(error) => {
+            doors.refused(error, park.id);
+            (reply::status(error), reply::PROBLEM, v1::problem(error, park.id))
+        }
+    };
+    let head = reply::Head { status, content_type, close, body_bytes: Some(body.len()), error: answer.as_ref().err() };
+    // What the client sent before its answer proves nothing of it.
+    socket.read_what_is_there(doors.config.header_bytes);
+    if let Err(error) = socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await {
+        tracing::debug!(request = %park.id, session = %park.poll.session, %error, "answer not written");
+        return false;
+    }
+    drop(body);
+    let told_something = answer.is_ok_and(|answer| !answer.batch.is_empty());
+    if !told_something {
+        return !close;
+    }
+    let proof = lease::prove(socket, close).await;
+    if proof.has_it
+        && let Ok((hub, admission)) = admit(&park, doors)
+    {
+        hub.note_answered(&admission, park.poll.after);
+    }
+    proof.open && !close
+}
+
+fn admit<'a>(park: &Park, doors: &'a Doors) -> Result<(&'a Hub, Admission<gate::Receive>), Error> {
+    let desk = desk(doors)?;
+    Ok((desk.hub, desk.gate.receive(Who::Anybody, park.poll.session.clone())?))
+}
+
+async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Doors) -> Result<Answer, Error> {
+    let (hub, admission) = admit(park, doors)?;
+    let after = park.poll.after;
+    if let Some(after) = after {
+        hub.acknowledge(&admission, after, Haste::Soon).await?;
+    }
+    let mut stream = hub.stream(&admission);
+    let event = {
+        let held_back = hub.hold_back(&admission, after);
+        let mut listening = std::pin::pin!(listen(&mut stream, park, held_back));
+        loop {
+            let room = doors.config.header_bytes.saturating_sub(socket.unread.len());
+            tokio::select! {
+                biased;
+                event = &mut listening => break event?,
+                read = socket.read_more(room), if room > 0 => match read {
+                    Ok(0) | Err(_) => {
+                        *ended = true;
+                        break Event::Quiet;
+                    }
+                    // A pipelined request: it waits for its turn.
+                    Ok(_) => {}
+                },
+            }
+        }
+    };
+    let mut extra = Extra::default();
+    match event {
+        Event::Batch(batch) => return Ok(Answer { batch, extra }),
+        Event::Quiet => {}
+        Event::Superseded(wait) => {
+            extra.superseded = true;
+            if !doors.life.is_draining() {
+                sleep(wait).await;
+            }
+        }
+        Event::Draining => extra.retry_after = Some(come_back()),
+    }
+    Ok(Answer { batch: Batch { cursor: standing_at(after, &stream).await?, ..Batch::default() }, extra })
+}
+
+/// Waits, if the client asks the same again and again not before it was `held_back`.
+async fn listen(stream: &mut Stream, park: &Park, held_back: Duration) -> Result<Event, Error> {
+    let not_before = Instant::now() + held_back;
+    if !held_back.is_zero() {
+        match stream.ended(not_before).await {
+            Event::Quiet => {}
+            ended => return Ok(ended),
+        }
+    }
+    stream.next(park.poll.after, park.max, park.deadline.max(not_before)).await
+}
+
+/// The cursor of an answer in which there is nothing.
+async fn standing_at(after: Option<Cursor>, stream: &Stream) -> Result<Cursor, Error> {
+    match after {
+        Some(after) => Ok(after),
+        None => stream.start().await,
+    }
+}
