@@ -69,6 +69,9 @@ impl Tab<'_> {
         // When our kernel was last known to hold nothing unread.
         let mut empty = opened;
         let mut last = 0;
+        if self.random.below(3) == 0 {
+            receiver.read_at_most(1 + self.random.below(600));
+        }
         loop {
             match receiver.next(patience.saturating_sub(opened.elapsed()).max(Duration::from_micros(1))) {
                 Ok(Event::Superseded) => {
@@ -86,6 +89,7 @@ impl Tab<'_> {
                     empty = Instant::now();
                     break;
                 }
+                Err(Broken::Enough) => break,
                 Err(broken) => panic!("{door:?}: {broken:?}"),
             }
         }
@@ -156,6 +160,7 @@ fn mixed(count: usize, messages: u64, doors: &[Door], random: &mut Random) {
     let start = Instant::now();
     let mut last = Receiver::open(relay.addr(), "b", Door::Poll, None);
     while relay.pending("b") > 0 {
+        assert!(start.elapsed() < 10 * PROMPT, "stuck: {} wait, and nobody gets them", relay.pending("b"));
         match last.next(PROMPT) {
             Ok(Event::Message(message)) => together.read(message.seq, Some(&message.id)),
             // One that was cut came later than its own end.

@@ -1,7 +1,12 @@
 //! A receiver through any door, x0's too. It fails at whatever the guarantees forbid on one connection: a hole that no
 //! gap explains, a cursor that jumps.
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     Batch, Cursor, EventStream, Gap, Item, Message, Said, Socket,
@@ -228,8 +233,9 @@ impl Receiver {
     /// The next message, whatever cursors come before it. Fails at anything else.
     #[track_caller]
     pub fn message(&mut self) -> Message {
+        let start = Instant::now();
         loop {
-            match self.next(PROMPT) {
+            match self.next(PROMPT.saturating_sub(start.elapsed())) {
                 Ok(Event::Message(message)) => return message,
                 Ok(Event::Cursor(_)) => {}
                 other => panic!("{:?}: no message but {other:?}", self.door),
