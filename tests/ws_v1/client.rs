@@ -264,13 +264,6 @@ impl Relay {
         assert_eq!(answer.status, 201, "{answer:?}");
     }
 
-    #[track_caller]
-    pub fn pending(&self, session: &str) -> u64 {
-        let answer = self.ask(request("GET", &format!("/v1/sessions/{session}"), &[], b""));
-        let value: serde_json::Value = serde_json::from_str(answer.text()).expect("JSON");
-        value["pending"].as_u64().expect("a number")
-    }
-
     /// The size of the relay's resident memory in bytes.
     #[track_caller]
     pub fn resident(&self) -> usize {
