@@ -30,8 +30,6 @@ pub struct Opening<'a> {
     pub session: &'a SessionId,
     /// Its place in line.
     pub stream: Stream,
-    /// What the client is told of where it stands.
-    pub welcome: Cursor,
     /// What it has; what is missing behind that has not been told yet.
     pub position: Cursor,
 }
@@ -63,7 +61,7 @@ enum Happened {
 impl<'a, P: Peer> Talk<'a, P> {
     /// Begins with what `head` says, and the welcome behind it.
     pub fn new(peer: P, head: String, opening: Opening<'_>, doors: &'a Doors, desk: Desk<'a>, id: RequestId) -> Self {
-        let Opening { session, stream, welcome, position } = opening;
+        let Opening { session, stream, position } = opening;
         let terms = Terms {
             window: desk.settings.window,
             max: doors.answer_max(),
@@ -72,7 +70,7 @@ impl<'a, P: Peer> Talk<'a, P> {
         };
         let mut pipe = Pipe::new(peer, super::message_bytes_max(&doors.config), doors.config.write_timeout);
         pipe.raw(head);
-        pipe.text(v1::welcome(session, welcome, terms.window), false);
+        pipe.text(v1::welcome(session, position, terms.window), false);
         let session = Session::open(terms, position);
         Self { doors, desk, id, stream, pipe, session, sends: Sends::default(), start: Instant::now() }
     }

@@ -79,10 +79,9 @@ async fn open(attach: &v1::Attach, doors: &Doors) -> Result<(Stream, Cursor), Er
 
 async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, doors: &Doors) -> io::Result<()> {
     let Ok(desk) = desk(doors) else { return Ok(()) };
+    // Also one of another epoch: until the gap is told that says so, the client must not believe to be further.
     let position = park.attach.after.unwrap_or(start);
-    // A cursor of another epoch says nothing here; that it does not comes as a gap.
-    let welcome = if position.epoch == start.epoch { position } else { start };
-    let opening = Opening { session: &park.attach.session, stream, welcome, position };
+    let opening = Opening { session: &park.attach.session, stream, position };
     Talk::new(peer, park.handshake.head(), opening, doors, desk, park.id).run().await
 }
 
