@@ -90,7 +90,7 @@ test('examples/x0-example-10/dropin.html: a form goes from page to page and back
   const open = async (session) => {
     const page = await context.newPage();
     await page.goto(`${browser.origin}/example/dropin.html?session=${session}&relay=${base}`);
-    await page.getByText('Receiving: websocket').waitFor({ timeout: 10_000 });
+    await page.getByText('Receiving: websocket').waitFor({ timeout: 30_000 });
     return page;
   };
   const [a, b] = [await open('tab-a'), await open('tab-b')];
