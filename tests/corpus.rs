@@ -49,7 +49,7 @@ targets! {
     config_file: 34,
     frame: 24,
     json_object: 40,
-    packet: 29,
+    packet: 33,
     refusal: 15,
     wish: 20,
     x0_body: 40,

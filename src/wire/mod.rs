@@ -2,4 +2,5 @@
 
 pub mod control;
 pub mod json;
+pub mod takeover;
 pub mod x0;
