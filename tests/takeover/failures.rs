@@ -261,6 +261,19 @@ fn one_that_hangs_is_ended_and_gives_the_place_back() {
 }
 
 #[test]
+fn one_that_never_gets_ready_is_not_waited_for() {
+    let place = Place::new();
+    let relay = place.in_memory(&["--wait", "30s"]);
+    let parked = relay.park("b");
+    let _fake = FakeNew::offered(&place.socket(), None);
+    eventually("the old relay gives up", SOON, || relay.log().contains("it was not ready within 10s").then_some(()));
+    assert_serves(&relay, &place);
+    relay.set("a", "b", "{}");
+    assert_eq!(parked.answer().0.mail().len(), 1, "nobody has noticed");
+    assert_can_be_taken(relay, &place, &[]);
+}
+
+#[test]
 fn one_takeover_at_a_time() {
     let place = Place::new();
     let relay = place.in_memory(&[]);
