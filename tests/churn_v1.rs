@@ -176,13 +176,14 @@ impl Client<'_> {
     fn catch_up(&mut self) {
         let want = self.accepted.load(Ordering::Acquire);
         let floor = self.story.ledger.floor();
-        let start = Instant::now();
+        let mut start = Instant::now();
         let mut receiver = self.open();
         while self.story.ledger.last().max(self.story.told_gone.last().copied().unwrap_or(0)) < want {
             match receiver.next(PROMPT) {
                 Ok(Event::Superseded) => {
                     self.story.overtaken += 1;
                     receiver = self.open();
+                    start = Instant::now();
                 }
                 Ok(event) => self.note(&receiver, event, floor),
                 Err(broken) => panic!("stuck: {} does not get message {want}: {broken:?}", self.session),

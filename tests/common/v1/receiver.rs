@@ -207,11 +207,15 @@ impl Receiver {
         Some(event)
     }
 
+    /// Whether anything may come without another poll.
+    pub fn waits(&self) -> bool {
+        self.asked || !self.ready.is_empty() || !matches!(self.link, Link::Conn(_))
+    }
+
     /// What has come whole already; for this nothing is asked, and nothing more is taken from the kernel.
     #[track_caller]
     pub fn next_come(&mut self) -> Option<Event> {
-        let polls = matches!(self.link, Link::Conn(_));
-        if self.ready.is_empty() && polls && !self.asked {
+        if !self.waits() {
             return None;
         }
         self.read_at_most(0);
