@@ -64,6 +64,8 @@ kinds! {
     TooSlow: Client, retry true, 408, close 1008, "too_slow", "TooSlow", "Request too slow";
     /// This address does not take this method.
     BadMethod: Client, retry false, 405, close 1008, "bad_method", "BadMethod", "Method not allowed";
+    /// This address wants a WebSocket's handshake.
+    UpgradeRequired: Client, retry false, 426, close 1008, "upgrade_required", "UpgradeRequired", "Upgrade required";
     /// Nothing lives at this address.
     NotFound: Client, retry false, 404, close 1008, "not_found", "NotFound", "Not found";
     /// The credentials do not allow this.

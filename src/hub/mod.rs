@@ -17,13 +17,13 @@ use crate::{
     mailbox::{Letter, Max, Settle},
     message::{Message, Seq, Shape, UnixMs},
     metrics::{JournalLevels, Levels, Loss, Metrics},
-    storage::{Accepted, AnyStore, JournalFigures, Later, MailboxInfo, Page, Posting, Ring, Totals},
+    storage::{AnyStore, JournalFigures, MailboxInfo, Page, Posting, Ring, Totals},
 };
 
 mod desks;
 mod inbox;
 
-pub use crate::storage::Haste;
+pub use crate::storage::{Accepted, Haste, Later};
 pub use desks::{Desks, Hold, Place};
 pub use inbox::{Event, Inbox, Lease, Mail, Next, Stream};
 
@@ -206,7 +206,13 @@ impl Hub {
         upto: Cursor,
         haste: Haste,
     ) -> Result<usize, Error> {
-        self.settle_upto(&admission.intent().of, upto, haste).await
+        let of = &admission.intent().of;
+        let messages = self.settle_upto(of, upto, haste).await?;
+        if messages > 0 {
+            // A receiver whose window was full has room again.
+            self.0.desks.ring(of);
+        }
+        Ok(messages)
     }
 
     /// How long an answer to `after` is to be held back, because the session's receiver has had it before.
@@ -346,5 +352,7 @@ impl Hub {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -293,3 +293,45 @@ async fn a_key_is_good_for_one_message_and_a_refusal_names_who_refused() {
     let totals = world.hub.totals().await.expect("memory");
     assert_eq!((totals.messages, totals.mailboxes), (1_001, 2), "all or nothing");
 }
+
+/// Polls a future this often, and drops it then.
+async fn cut_after<F: Future + Unpin>(polls: usize, mut future: F) -> Option<F::Output> {
+    for _ in 0..polls {
+        let once = std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(cx)));
+        if let std::task::Poll::Ready(output) = once.await {
+            return Some(output);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_send_that_is_cut_off_at_any_await_is_there_at_once_with_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let life = Lifecycle::start();
+    let bells = Bells::default();
+    let mailbox = Capacity { messages: 1_000, bytes: 1 << 20, drop_oldest: false };
+    let limits = Limits { mailbox, sessions: 10, memory: 1 << 24, forget_after_ms: 1 };
+    let directory = crate::storage::Directory::take(dir.path()).expect("ours");
+    let journal = crate::storage::Disk::new(directory, crate::settings::SyncRule::Always);
+    let store = Local::new(journal, limits, life.clock, bells.ring()).expect("empty");
+    let hub = Hub::new(Arc::new(store), bells, life, Arc::default(), TTL);
+    let gate = Gate::open(0);
+    let admission = || gate.receive(Who::Anybody, id()).expect("open");
+    let mut stream = hub.stream(&admission());
+    let mut cursor = Some(stream.start().await.expect("memory"));
+    let mut answered = 0;
+    for polls in 0..200 {
+        let send = hub.send(gate.send(Who::Anybody, vec![id()]).expect("open"), draft(&polls.to_string()));
+        let cut = cut_after(polls % 20, send).await;
+        // The receiver hears of it by itself: nobody else asks the journal for anything.
+        let arrived = batch(&mut stream, cursor).await;
+        assert_eq!(read(&arrived), [polls.to_string()]);
+        assert_eq!(arrived.cursor.seq, Seq(polls as u64 + 1), "no hole, nothing twice");
+        cursor = Some(arrived.cursor);
+        answered += usize::from(cut.is_some_and(|result| result.is_ok()));
+    }
+    assert!(answered < 200, "none was cut off");
+    hub.close().await.expect("a good disk");
+}

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::message::Message;
 use crate::message::Shape;
 
 const EPOCH: Epoch = Epoch(7);
