@@ -35,18 +35,13 @@ function createApi(base, source, fetch) {
   );
   const call = async (path, { body, ...init }, query = {}) => {
     const shown = await token();
-    let response;
-    try {
-      response = await fetch(url(path, query), {
-        ...init,
-        method: body ? "POST" : "GET",
-        body: body && JSON.stringify(body),
-        cache: "no-store",
-        headers: shown ? { Authorization: `Bearer ${shown}` } : {}
-      });
-    } catch (cause) {
-      throw new RelayError("network", `${base} cannot be reached`, { cause });
-    }
+    const response = await fetch(url(path, query), {
+      ...init,
+      method: body ? "POST" : "GET",
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+      headers: shown ? { Authorization: `Bearer ${shown}` } : {}
+    });
     const { ok, status, headers } = response;
     if (ok) return response;
     if (status === 401) spoil();
@@ -285,6 +280,7 @@ function createMachine(transports, keepalive, wait) {
     error = void 0;
   };
   const welcome = (link) => {
+    if (live) ghostUntil = now2 + GHOST;
     shut(live);
     live = link;
     live.since = live.heard = now2;
@@ -346,7 +342,7 @@ function createMachine(transports, keepalive, wait) {
     if (trying) return;
     retryAt = notBefore + pause2;
     if (retryAt <= now2) open(next);
-    else down ||= failures > 0 || retryAt > now2 + SECOND;
+    else down ||= failures >= transports.length || retryAt > now2 + SECOND;
   };
   const tick = () => {
     if (trying && now2 >= trying.deadline) {
@@ -471,7 +467,7 @@ async function sse({ api, session, after, tell, signal, drained }) {
   const decoder = new TextDecoder();
   for (let text = ""; ; ) {
     const { value, done } = await reader.read();
-    if (done) throw new RelayError("network", "the event stream has ended");
+    if (done) throw Error("the event stream has ended");
     tell({ type: "heard" });
     const blocks = (text + decoder.decode(value, { stream: true })).split("\n\n");
     text = /** @type {string} */
@@ -507,7 +503,7 @@ async function websocket({ api, session, after, WebSocket, tell, signal, link })
   socket.onerror = () => {
   };
   return new Promise((_, reject) => {
-    socket.onclose = ({ code }) => reject(new RelayError("network", `the WebSocket was closed: ${code}`));
+    socket.onclose = ({ code }) => reject(Error(`the WebSocket was closed: ${code}`));
   });
 }
 
@@ -528,8 +524,8 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
   const events = [];
   const drains = [];
   let acked = inbox.cursor;
-  let ackedAt = 0;
   let acking = false;
+  let pausing = false;
   let stepping = false;
   const step = (event) => {
     events.push(event);
@@ -561,9 +557,10 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
     const cursor = () => inbox.cursor;
     const after = acked = cursor();
     links.set(id, link);
-    ways[transport]({ api, session, wait, WebSocket, signal, drained, after, cursor, tell, link }).catch(
-      (error) => links.has(id) && ended(id, { error, retryAfter: error.retryAfter })
-    );
+    ways[transport]({ api, session, wait, WebSocket, signal, drained, after, cursor, tell, link }).catch((cause) => {
+      const error = cause instanceof RelayError ? cause : new RelayError("network", `${cause}`, { cause });
+      if (links.has(id)) ended(id, { error, retryAfter: error.retryAfter });
+    });
   };
   const drop = (id) => {
     const link = links.get(id);
@@ -610,9 +607,8 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
     const { cursor } = inbox;
     const link = socket();
     const can = last || link || machine.live?.transport === "sse" && !acking;
-    if (!cursor || cursor === acked || !can || !last && inbox.size && now() < ackedAt + ACK_PAUSE_MS) return;
+    if (!cursor || cursor === acked || !can) return;
     acked = cursor;
-    ackedAt = now();
     if (link) return link.send?.({ type: "ack", cursor });
     acking = true;
     await api.call("ack", { body: { session, cursor }, keepalive: last }).catch(() => {
@@ -628,9 +624,15 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
     isOpen: () => machine.reachable,
     due: () => machine.due,
     /** Another item is handled. */
-    handled() {
-      ack(machine.state().name === "closed");
+    async handled() {
       if (!inbox.size) for (const go of drains.splice(0)) go();
+      else {
+        if (pausing) return;
+        pausing = true;
+        await pause(ACK_PAUSE_MS);
+        pausing = false;
+      }
+      ack(machine.state().name === "closed");
     }
   };
 }
@@ -740,7 +742,8 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
      * @returns {Promise<Sent>}
      */
     async send(to, payload, { type, ttl, key = randomKey() } = {}) {
-      const draft = { to: [to].flat(), payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
+      const addresses = [to].flat().map((address) => address.includes(":") ? address : `session:${address}`);
+      const draft = { to: addresses, payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
       if (isClosed()) throw new RelayError("closed", "the client is closed");
       if (entries.length >= queue) throw new RelayError("queue_full", "too many messages wait to be sent");
       return new Promise((...settle) => {

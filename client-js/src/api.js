@@ -46,19 +46,13 @@ export function createApi(base, source, fetch) {
    */
   const call = async (path, { body, ...init }, query = {}) => {
     const shown = await token();
-    /** @type {Response} */
-    let response;
-    try {
-      response = await fetch(url(path, query), {
-        ...init,
-        method: body ? 'POST' : 'GET',
-        body: body && JSON.stringify(body),
-        cache: 'no-store',
-        headers: shown ? { Authorization: `Bearer ${shown}` } : {},
-      });
-    } catch (cause) {
-      throw new RelayError('network', `${base} cannot be reached`, { cause });
-    }
+    const response = await fetch(url(path, query), {
+      ...init,
+      method: body ? 'POST' : 'GET',
+      body: body && JSON.stringify(body),
+      cache: 'no-store',
+      headers: shown ? { Authorization: `Bearer ${shown}` } : {},
+    });
     const { ok, status, headers } = response;
     if (ok) return response;
     if (status === 401) spoil();

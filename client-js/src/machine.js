@@ -21,7 +21,7 @@ const ANSWER = 5 * SECOND;
 const QUESTIONS = 2;
 /** A connection that held for so long is no failure of its transport. */
 const STABLE = 15 * SECOND;
-/** An attempt that was given up may still reach the relay for so long, and send its successor away. */
+/** What was asked over a connection that is shut may still reach the relay for so long, and send its successor away. */
 const GHOST = 10 * SECOND;
 /** At so many strikes it is another transport's turn. One that has never worked begins with half of them, so that it is
  * left at its first failure. */
@@ -122,6 +122,7 @@ export function createMachine(transports, keepalive, wait) {
 
   /** @param {Link} link */
   const welcome = (link) => {
+    if (live) ghostUntil = now + GHOST;
     shut(live);
     live = link;
     live.since = live.heard = now;
@@ -197,7 +198,7 @@ export function createMachine(transports, keepalive, wait) {
     if (trying) return;
     retryAt = notBefore + pause;
     if (retryAt <= now) open(next);
-    else down ||= failures > 0 || retryAt > now + SECOND;
+    else down ||= failures >= transports.length || retryAt > now + SECOND;
   };
 
   const tick = () => {

@@ -1,7 +1,8 @@
 // Receiving: opens and shuts connections as the state machine says, hears them, and acknowledges what is handled.
 
+import { RelayError } from './errors.js';
 import { createMachine } from './machine.js';
-import { now } from './time.js';
+import { now, pause } from './time.js';
 import { ways } from './transports/index.js';
 
 /** While there is more to handle, what is handled is not acknowledged more often than this. */
@@ -31,10 +32,10 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
   const events = [];
   /** @type {(() => void)[]} those who wait until all is handled */
   const drains = [];
-  /** What the relay knows to be handled, and when it was told. */
+  /** What the relay knows to be handled. */
   let acked = inbox.cursor;
-  let ackedAt = 0;
   let acking = false;
+  let pausing = false;
   let stepping = false;
 
   /** Hands an event to the machine and does what it says; events that come of that wait for their turn. @param {Event} event */
@@ -71,9 +72,10 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
     const cursor = () => inbox.cursor;
     const after = (acked = cursor());
     links.set(id, link);
-    ways[transport]({ api, session, wait, WebSocket, signal, drained, after, cursor, tell, link }).catch(
-      (error) => links.has(id) && ended(id, { error, retryAfter: error.retryAfter }),
-    );
+    ways[transport]({ api, session, wait, WebSocket, signal, drained, after, cursor, tell, link }).catch((cause) => {
+      const error = cause instanceof RelayError ? cause : new RelayError('network', `${cause}`, { cause });
+      if (links.has(id)) ended(id, { error, retryAfter: error.retryAfter });
+    });
   };
 
   /** @param {number} id */
@@ -134,9 +136,8 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
     const { cursor } = inbox;
     const link = socket();
     const can = last || link || (machine.live?.transport === 'sse' && !acking);
-    if (!cursor || cursor === acked || !can || (!last && inbox.size && now() < ackedAt + ACK_PAUSE_MS)) return;
+    if (!cursor || cursor === acked || !can) return;
     acked = cursor;
-    ackedAt = now();
     if (link) return link.send?.({ type: 'ack', cursor });
     acking = true;
     // If it does not arrive, the next one says the same, or the next connection.
@@ -153,9 +154,15 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
     isOpen: () => machine.reachable,
     due: () => machine.due,
     /** Another item is handled. */
-    handled() {
-      ack(machine.state().name === 'closed');
+    async handled() {
       if (!inbox.size) for (const go of drains.splice(0)) go();
+      else {
+        if (pausing) return;
+        pausing = true;
+        await pause(ACK_PAUSE_MS);
+        pausing = false;
+      }
+      ack(machine.state().name === 'closed');
     },
   };
 }

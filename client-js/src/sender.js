@@ -71,8 +71,9 @@ export function createSender({ session, from = session, queue = 256, patience = 
      * @returns {Promise<Sent>}
      */
     async send(to, payload, { type, ttl, key = randomKey() } = {}) {
+      const addresses = [to].flat().map((address) => (address.includes(':') ? address : `session:${address}`));
       // As it is now, whatever becomes of it; and with an error if JSON cannot say it.
-      const draft = { to: [to].flat(), payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
+      const draft = { to: addresses, payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
       if (isClosed()) throw new RelayError('closed', 'the client is closed');
       if (entries.length >= queue) throw new RelayError('queue_full', 'too many messages wait to be sent');
       return new Promise((...settle) => {

@@ -1,8 +1,6 @@
 // Receiving server-sent events, by a request of our own: unlike `EventSource` it can show a token, acknowledge what was
 // handled and not what was sent, and go by POST, which fewer proxies hold back.
 
-import { RelayError } from '../errors.js';
-
 /** @type {import('./index.js').Way} */
 export async function sse({ api, session, after, tell, signal, drained }) {
   const { body } = await api.call('events', { body: { session, after, ack: 'explicit' }, signal });
@@ -10,7 +8,7 @@ export async function sse({ api, session, after, tell, signal, drained }) {
   const decoder = new TextDecoder();
   for (let text = ''; ; ) {
     const { value, done } = await reader.read();
-    if (done) throw new RelayError('network', 'the event stream has ended');
+    if (done) throw Error('the event stream has ended');
     tell({ type: 'heard' });
     const blocks = (text + decoder.decode(value, { stream: true })).split('\n\n');
     text = /** @type {string} */ (blocks.pop());

@@ -1,7 +1,5 @@
 // Receiving, and sending, over a WebSocket.
 
-import { RelayError } from '../errors.js';
-
 const PROTOCOL = 'x0-relay.v1';
 
 /** @type {import('./index.js').Way} */
@@ -15,6 +13,6 @@ export async function websocket({ api, session, after, WebSocket, tell, signal, 
   // What went wrong is told by the close that follows.
   socket.onerror = () => {};
   return new Promise((_, reject) => {
-    socket.onclose = ({ code }) => reject(new RelayError('network', `the WebSocket was closed: ${code}`));
+    socket.onclose = ({ code }) => reject(Error(`the WebSocket was closed: ${code}`));
   });
 }
