@@ -64,6 +64,8 @@ kinds! {
     TooSlow: Client, retry true, 408, close 1008, "too_slow", "TooSlow", "Request too slow";
     /// This address does not take this method.
     BadMethod: Client, retry false, 405, close 1008, "bad_method", "BadMethod", "Method not allowed";
+    /// This address wants a WebSocket's handshake.
+    UpgradeRequired: Client, retry false, 426, close 1008, "upgrade_required", "UpgradeRequired", "Upgrade required";
     /// Nothing lives at this address.
     NotFound: Client, retry false, 404, close 1008, "not_found", "NotFound", "Not found";
     /// The credentials do not allow this.
@@ -80,6 +82,8 @@ kinds! {
     Refused: Relay, retry true, 503, close 1013, "refused", "ConnectionRefusedError", "Connection refused";
     /// The relay is about to end.
     Draining: Relay, retry true, 503, close 1012, "draining", "Draining", "Shutting down";
+    /// Another relay may not take this one's place.
+    TakeoverRefused: Client, retry true, 409, close 1008, "takeover_refused", "TakeoverRefused", "Takeover refused";
     /// A fault of ours.
     Internal: Relay, retry true, 500, close 1011, "internal", "InternalError", "Internal error";
 }

@@ -1,11 +1,15 @@
 //! x0's own front (its stand-in, tests/x0/front.py) in front of our control socket: everything works, and nothing is
 //! lost to the 4096 bytes that it reads.
 
-mod x0;
+mod common;
 
 use std::time::Duration;
 
-use x0::{Place, X0_READ_MAX, is_empty, json, messages, timed};
+use common::{
+    packets::ORIGINAL_READS,
+    split::{Place, is_empty, json, messages},
+    timed,
+};
 
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -31,7 +35,7 @@ fn the_socket_never_waits_and_keeps_every_byte() {
     let place = Place::new();
     let _relay = place.serve();
     let get = r#"{"type":"GET","session_src":"b"}"#;
-    let (took, answer) = timed(|| place.exchange(get));
+    let (answer, took) = timed(|| place.exchange(get));
     assert_eq!(answer.as_deref(), Some(r#"{"messages": null}"#));
     assert!(took < AT_ONCE, "an empty GET took {took:?}");
 
@@ -57,7 +61,7 @@ fn a_hundred_queued_messages_arrive_in_order_through_4096_bytes() {
     let mut answers = 0;
     while got.len() < 100 {
         let answer = http.get("b");
-        assert!(answer.len() <= X0_READ_MAX, "{} bytes", answer.len());
+        assert!(answer.len() <= ORIGINAL_READS, "{} bytes", answer.len());
         let batch = messages(&answer);
         assert!(!batch.is_empty(), "{} of 100 had come, then {answer}", got.len());
         got.extend(batch);
@@ -75,7 +79,7 @@ fn a_hundred_queued_messages_arrive_in_order_through_4096_bytes() {
 #[test]
 fn what_never_fits_stays_and_holds_up_nobody() {
     let place = Place::new();
-    let (mut relay, direct) = place.serve_http();
+    let (relay, direct) = place.serve_http();
     let (_front, front) = place.front();
     let big = format!(r#"{{"n":2,"text":"{}"}}"#, "x".repeat(5000));
     front.set_ok("a", "small-reader", r#"{"n":1}"#);
@@ -115,9 +119,9 @@ fn exactly_4096_bytes_fit() {
 
     set(100);
     let around = answer().len() - 100;
-    set(X0_READ_MAX - around);
-    assert_eq!(answer().len(), X0_READ_MAX);
-    set(X0_READ_MAX - around + 1);
+    set(ORIGINAL_READS - around);
+    assert_eq!(answer().len(), ORIGINAL_READS);
+    set(ORIGINAL_READS - around + 1);
     assert!(is_empty(&answer()), "one byte more stays");
     assert_eq!(messages(&direct.get("b")).len(), 1);
 
@@ -152,13 +156,13 @@ fn an_error_keeps_the_front_waiting() {
         assert_eq!(answer["error"], true, "{text}");
         assert!(answer["exception"].is_string(), "{text}");
         assert!(text.contains(r#""messages": null"#), "{text}");
-        assert!(text.len() <= X0_READ_MAX, "{text}");
+        assert!(text.len() <= ORIGINAL_READS, "{text}");
     }
     assert_eq!(place.exchange(r#"{"type":"GET","session_src":"b"}"#).as_deref(), Some(r#"{"messages": null}"#));
 
     let (_front, http) = place.front();
     for body in [r#"{"type":"GET"}"#, r#"{"type":"GET","session_src":null}"#] {
-        let (took, answer) = timed(|| http.ask("POST", "/python/MsgHandler.py", body));
+        let (answer, took) = timed(|| http.ask("POST", "/python/MsgHandler.py", body));
         assert_eq!(json(&answer)["exception_id"], "InvalidSessionID", "{answer}");
         assert!(took >= Duration::from_millis(450), "ten tries 50 ms apart took {took:?}");
     }
@@ -171,10 +175,10 @@ fn a_silent_peer_harms_nobody() {
     let (_front, http) = place.front();
     let silent: Vec<_> = (0..50).map(|_| place.silent_peer()).collect();
     for n in 0..10 {
-        let (took, ()) = timed(|| http.set_ok("a", "b", &format!(r#"{{"n":{n}}}"#)));
+        let ((), took) = timed(|| http.set_ok("a", "b", &format!(r#"{{"n":{n}}}"#)));
         assert!(took < AT_ONCE, "a SET took {took:?}");
     }
-    let (took, answer) = timed(|| http.get("b"));
+    let (answer, took) = timed(|| http.get("b"));
     assert!(took < AT_ONCE, "a GET took {took:?}");
     assert_eq!(messages(&answer).len(), 10);
     // The silent ones leave, and others come after them.

@@ -1,10 +1,14 @@
 //! Our gateway in front of x0's own message server (its stand-in, tests/x0/server.py), both generations of it.
 
-mod x0;
+mod common;
 
 use std::{thread, time::Duration};
 
-use x0::{Generation, Http, Place, X0_READ_MAX, is_empty, json, messages, timed};
+use common::{
+    packets::ORIGINAL_READS,
+    split::{Generation, Http, Place, is_empty, json, messages},
+    timed,
+};
 
 const BOTH: [Generation; 2] = [Generation::Current, Generation::Old];
 
@@ -12,7 +16,7 @@ const BOTH: [Generation; 2] = [Generation::Current, Generation::Old];
 const SHORT: [&str; 4] = ["--wait", "2s", "--error-hold", "100ms"];
 
 /// A poll that is under way.
-fn poll(http: &Http, session: &'static str) -> thread::JoinHandle<(Duration, String)> {
+fn poll(http: &Http, session: &'static str) -> thread::JoinHandle<(String, Duration)> {
     let http = http.clone();
     thread::spawn(move || timed(|| http.get(session)))
 }
@@ -26,7 +30,7 @@ fn set_and_get() {
         http.set_ok("a", "b", r#"{"n":1}"#);
         http.set_ok("c", "b", r#"{"n":2}"#);
         let expected = [json(r#"{"n":1,"session_src":"a"}"#), json(r#"{"n":2,"session_src":"c"}"#)];
-        let (took, answer) = timed(|| http.get("b"));
+        let (answer, took) = timed(|| http.get("b"));
         assert_eq!(messages(&answer), expected, "{generation:?}");
         assert!(took < Duration::from_millis(1500), "{generation:?}: mail that is there came after {took:?}");
     }
@@ -53,7 +57,7 @@ fn what_was_delivered_does_not_come_again() {
     let (_gateway, http) = place.gateway(&SHORT);
     http.set_ok("a", "b", r#"{"n":1}"#);
     assert_eq!(messages(&http.get("b")).len(), 1);
-    let (took, answer) = timed(|| http.get("b"));
+    let (answer, took) = timed(|| http.get("b"));
     assert!(is_empty(&answer));
     assert!(took >= Duration::from_millis(1900), "an empty poll is held for its wait, not {took:?}");
 
@@ -75,7 +79,7 @@ fn a_waiting_poll_is_answered_when_a_message_comes() {
         let (_gateway, http) = place.gateway(&["--wait", "10s"]);
         let waiting = poll(&http, "b");
         http.set_ok("a", "b", r#"{"n":1}"#);
-        let (took, answer) = waiting.join().expect("a poll");
+        let (answer, took) = waiting.join().expect("a poll");
         assert_eq!(messages(&answer), [json(r#"{"n":1,"session_src":"a"}"#)], "{generation:?}");
         assert!(took < Duration::from_secs(5), "{generation:?}: it was answered after {took:?}");
     }
@@ -88,11 +92,11 @@ fn a_set_that_would_be_cut_is_refused() {
         let _server = place.server(generation);
         let (_gateway, http) = place.gateway(&SHORT);
         let payload = |length: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(length));
-        let refused = http.set("a", "b", &payload(X0_READ_MAX));
+        let refused = http.set("a", "b", &payload(ORIGINAL_READS));
         assert_eq!(json(&refused)["exception_id"], "TooLarge", "{generation:?}: {refused}");
         assert_eq!(json(&refused)["error"], true);
         // What fits with room for the packet around it goes through.
-        http.set_ok("a", "b", &payload(X0_READ_MAX - 200));
+        http.set_ok("a", "b", &payload(ORIGINAL_READS - 200));
         assert_eq!(messages(&http.get("b")).len(), 1, "{generation:?}: only what was accepted");
     }
 }
@@ -122,7 +126,7 @@ fn while_the_server_is_away_polls_are_held_and_sends_refused() {
     let waiting = poll(&http, "b");
     let refused = http.set("a", "b", r#"{"n":1}"#);
     assert_eq!(json(&refused)["exception_id"], "ConnectionRefusedError", "{refused}");
-    let (took, answer) = waiting.join().expect("a poll");
+    let (answer, took) = waiting.join().expect("a poll");
     assert!(took >= Duration::from_millis(1900), "the poll was answered after {took:?}");
     assert_eq!(messages(&answer).len(), 0, "{answer}");
 }
@@ -134,7 +138,7 @@ fn a_poll_from_before_the_server_came_gets_its_mail() {
     let waiting = poll(&http, "b");
     let _server = place.server(Generation::Current);
     http.set_ok("a", "b", r#"{"n":1}"#);
-    let (took, answer) = waiting.join().expect("a poll");
+    let (answer, took) = waiting.join().expect("a poll");
     assert_eq!(messages(&answer), [json(r#"{"n":1,"session_src":"a"}"#)], "after {took:?}");
 }
 
@@ -168,8 +172,8 @@ fn a_gateway_that_drains_answers_with_what_x0s_server_has_let_go_of() {
     let waiting = poll(&http, "b");
     // The exchange takes 0.6 s from here.
     gateway.logged("asking x0's own server");
-    gateway.terminate();
-    let (_, answer) = waiting.join().expect("a poll");
+    gateway.term();
+    let (answer, _) = waiting.join().expect("a poll");
     assert_eq!(messages(&answer), [json(r#"{"n":1,"session_src":"a"}"#)]);
-    assert_eq!(gateway.exit_code(), Some(0));
+    assert_eq!(gateway.wait_exit(Duration::from_secs(10)).code(), Some(0));
 }

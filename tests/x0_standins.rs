@@ -1,11 +1,15 @@
 //! The Python stand-ins for x0's front and message server, against each other: that they behave as x0's do, weaknesses
 //! included, so that what tests/x0_front.rs and tests/x0_server.rs prove with them means something.
 
-mod x0;
+mod common;
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use x0::{Generation, Place, X0_READ_MAX, is_empty, json, messages, timed};
+use common::{
+    packets::ORIGINAL_READS,
+    split::{Generation, Place, is_empty, json, messages},
+    timed,
+};
 
 #[test]
 fn the_current_generation_removes_with_get_and_ignores_del() {
@@ -57,7 +61,7 @@ fn a_long_answer_is_cut_and_its_messages_are_lost() {
     for n in 0..100 {
         http.set_ok("a", "b", &format!(r#"{{"n":{n},"text":"{:100}"}}"#, ""));
     }
-    let (took, answer) = timed(|| http.get("b"));
+    let (answer, took) = timed(|| http.get("b"));
     assert_eq!(json(&answer)["error"], true);
     assert!(took < Duration::from_millis(400), "the front answers at once, not after {took:?}");
     assert!(is_empty(&http.get("b")), "and nothing is left");
@@ -68,7 +72,7 @@ fn a_long_request_is_cut_and_fails() {
     let place = Place::new();
     let _server = place.server(Generation::Current);
     let (_front, http) = place.front();
-    let answer = http.set("a", "b", &format!(r#"{{"text":"{:X0_READ_MAX$}"}}"#, ""));
+    let answer = http.set("a", "b", &format!(r#"{{"text":"{:ORIGINAL_READS$}"}}"#, ""));
     assert_eq!(json(&answer)["error"], true);
     assert!(is_empty(&http.get("b")));
 }
@@ -78,10 +82,10 @@ fn the_front_waits_for_mail_but_not_after_a_close() {
     let place = Place::new();
     let _server = place.server(Generation::Current);
     let (_front, http) = place.front();
-    let (waited, _) = timed(|| http.get("b"));
+    let (_, waited) = timed(|| http.get("b"));
     assert!(waited >= Duration::from_millis(450), "ten tries 50 ms apart took {waited:?}");
     // Without a session the server closes without an answer.
-    let (closed, answer) = timed(|| http.ask("POST", "/python/MsgHandler.py", r#"{"type":"GET"}"#));
+    let (answer, closed) = timed(|| http.ask("POST", "/python/MsgHandler.py", r#"{"type":"GET"}"#));
     assert_eq!(json(&answer)["error"], true);
     assert!(closed < Duration::from_millis(400), "the front answers at once, not after {closed:?}");
     assert_eq!(place.exchange(r#"{"type":"GET"}"#), None);

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 use x0_relay::{
     error::Error,
-    id::SessionId,
+    id::{RequestId, SessionId},
     mailbox::Letter,
     message::{Message, Seq, UnixMs},
-    wire::x0::{self, Payload},
+    wire::{
+        v1,
+        x0::{self, Payload},
+    },
 };
 
 use super::judge::{Node, written};
@@ -18,7 +21,7 @@ pub fn is_delivered(from: &SessionId, payload: &Payload) {
     let message = Message {
         id: Uuid::nil(),
         from: from.as_str().into(),
-        kind: "".into(),
+        kind: Box::default(),
         accepted: UnixMs(0),
         expires: UnixMs(0),
         payload: payload.json.clone(),
@@ -48,10 +51,26 @@ fn is_message(message: &Node<'_>, from: &SessionId, payload: &Payload) {
     assert!(!rest.iter().any(|member| member.is("session_src")), "two senders: {message:?}");
 }
 
-/// The refusal can be told: in one line, and as x0's error object.
-pub fn is_told(error: &Error) {
+/// The refusal can be told in one line, and as a problem.
+pub fn is_told_to_v1(error: &Error) {
+    is_a_line(error);
+    let problem = v1::problem(error, RequestId::default());
+    let problem = written(&problem);
+    let said = |name: &str| problem.last(name).and_then(Node::text);
+    assert_eq!(said("kind").as_deref(), Some(error.kind.label()));
+    assert_eq!(said("title").as_deref(), Some(error.kind.title()));
+    assert_eq!(said("detail").as_deref(), Some(&*error.detail));
+    assert_eq!(problem.last("status").and_then(Node::number), Some(error.kind.status().into()));
+}
+
+fn is_a_line(error: &Error) {
     let line = error.to_string();
     assert!(!error.detail.is_empty() && line.len() < 300 && !line.contains(char::is_control), "{line:?}");
+}
+
+/// The refusal can be told: in one line, and as x0's error object.
+pub fn is_told(error: &Error) {
+    is_a_line(error);
     for (text, wrapped) in
         [(x0::error(error, false), false), (x0::error(error, true), false), (x0::legacy_error(error), true)]
     {

@@ -116,7 +116,7 @@ fn id(parameter: &Parameter) -> Option<String> {
 }
 
 /// A form's value: `+` is a space, `%` and two hexadecimal digits are a byte, all together UTF-8.
-fn decoded(value: &str) -> Option<String> {
+pub fn decoded(value: &str) -> Option<String> {
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let mut rest = value.as_bytes();
     let mut out = Vec::new();

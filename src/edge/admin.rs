@@ -1,5 +1,5 @@
-//! What operators and their tools ask over HTTP: `/healthz`, `/readyz`, `/metrics`, and `/` for a first look, which is a
-//! page for browsers.
+//! What operators and their tools ask over HTTP: `/healthz`, `/readyz`, `/metrics`, and the pages: `/` for a first look,
+//! `/docs`.
 
 use hyper::{
     Method, StatusCode,
@@ -29,7 +29,7 @@ pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
     if page.is_none() && !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics") {
         return Err(Error::new(
             Kind::NotFound,
-            "nothing lives here; x0's addresses are /get, /set, /del and /python/MsgHandler.py",
+            "nothing lives here; /docs has all addresses. x0's are /get, /set, /del and /python/MsgHandler.py",
         ));
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What a request may hold beside its payload: sessions, names, a form's other fields.
-const BODY_BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
+pub const BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
 /// What is read of a body beyond its limit so that its sender, who may not listen before, gets its answer.
 const OVERLONG_BYTES: usize = 4 << 20;
 
@@ -96,7 +96,7 @@ pub fn check_framing(parts: &Parts) -> Result<(), Error> {
 /// # Errors
 /// [`Kind::TooLarge`], [`Kind::TooSlow`], and [`Kind::BadRequest`] if it breaks off; the connection is then of no use.
 pub async fn body(mut body: Incoming, config: &settings::Http) -> Result<Bytes, Error> {
-    let limit = config.message_bytes + BODY_BESIDE_PAYLOAD_BYTES;
+    let limit = config.message_bytes + BESIDE_PAYLOAD_BYTES;
     let deadline = Instant::now() + config.body_timeout;
     let too_large = || {
         let detail = format!(

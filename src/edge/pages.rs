@@ -1,9 +1,10 @@
-//! The page to try the relay with, and its assets: embedded in the binary, so that it asks no other host.
+//! The page to try the relay with, the documentation, and their assets: embedded in the binary, so that they ask no
+//! other host.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Response,
+    HeaderMap, Response, StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
 
@@ -16,11 +17,25 @@ struct File {
     text: &'static str,
 }
 
-const FILES: [File; 3] = [
-    File { path: "/", content_type: "text/html; charset=utf-8", text: include_str!("pages/index.html") },
-    File { path: "/assets/try.js", content_type: "text/javascript; charset=utf-8", text: include_str!("pages/try.js") },
-    File { path: "/assets/style.css", content_type: "text/css; charset=utf-8", text: include_str!("pages/style.css") },
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+const FILES: [File; 8] = [
+    File { path: "/", content_type: HTML, text: include_str!("pages/index.html") },
+    File { path: "/docs", content_type: HTML, text: include_str!("pages/docs.html") },
+    File { path: DESCRIPTION, content_type: "application/json", text: include_str!("pages/openapi.json") },
+    File { path: "/assets/try.js", content_type: SCRIPT, text: include_str!("pages/try.js") },
+    File { path: "/assets/docs.js", content_type: SCRIPT, text: include_str!("pages/docs.js") },
+    File { path: "/assets/style.css", content_type: STYLE, text: include_str!("pages/style.css") },
+    File { path: "/assets/docs.css", content_type: STYLE, text: include_str!("pages/docs.css") },
+    File { path: "/assets/colours.css", content_type: STYLE, text: include_str!("pages/colours.css") },
 ];
+
+/// The description of all addresses (OpenAPI 3.1), which `/docs` shows.
+const DESCRIPTION: &str = "/openapi.json";
+/// Where others keep theirs, and where it is; relative, because a proxy may have put us below a path.
+const MOVED: (&str, &str) = ("/documentation", "docs");
 
 /// The page may use what comes from the relay itself, and nothing else; nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -34,8 +49,14 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::VARY, "Accept"),
 ];
 
-/// The file at this path, if there is one; at `/` only for those who name HTML among what they accept.
+/// What is at this path, if there is something; at `/` only for those who name HTML among what they accept.
 pub fn find(path: &str, headers: &HeaderMap) -> Option<Reply> {
+    if path == MOVED.0 {
+        let mut reply = Response::new(Full::default());
+        *reply.status_mut() = StatusCode::PERMANENT_REDIRECT;
+        reply.headers_mut().insert(header::LOCATION, HeaderValue::from_static(MOVED.1));
+        return Some(reply);
+    }
     let file = FILES.iter().find(|file| file.path == path)?;
     if path == "/" && !accepts_html(headers) {
         return None;
@@ -44,6 +65,10 @@ pub fn find(path: &str, headers: &HeaderMap) -> Option<Reply> {
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.content_type));
     headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if path == DESCRIPTION {
+        // Tools that run in a browser read it from elsewhere.
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
     Some(reply)
 }
 
@@ -65,6 +90,8 @@ fn is_refusal(parameter: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn accept(values: &[&'static str]) -> HeaderMap {
@@ -95,12 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_names_is_served() {
-        let html = FILES[0].text;
-        let named: Vec<&str> = html.split(['"', '\'']).filter(|text| text.starts_with("assets/")).collect();
-        assert_eq!(named.len(), FILES.len() - 1, "{named:?}");
-        for name in named {
-            assert!(find(&format!("/{name}"), &HeaderMap::new()).is_some(), "{name}");
-        }
+    fn what_the_pages_name_is_served_and_there_is_nothing_else() {
+        let pages = FILES.iter().filter(|file| file.content_type == HTML);
+        let named: BTreeSet<&str> =
+            pages.flat_map(|file| file.text.split(['"', '\'']).filter(|text| text.starts_with("assets/"))).collect();
+        let assets = FILES.iter().filter_map(|file| file.path.strip_prefix('/'));
+        assert_eq!(named, assets.filter(|path| path.starts_with("assets/")).collect());
+    }
+
+    #[test]
+    fn the_other_name_of_the_documentation_leads_there() {
+        let reply = find("/documentation", &HeaderMap::new()).expect("it is there");
+        assert_eq!(
+            (reply.status(), reply.headers()[header::LOCATION].as_bytes()),
+            (StatusCode::PERMANENT_REDIRECT, &b"docs"[..])
+        );
+        assert!(FILES.iter().any(|file| file.path == "/docs"));
     }
 }

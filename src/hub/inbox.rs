@@ -231,6 +231,19 @@ impl Stream {
         }
     }
 
+    /// Waits as [`Stream::ended`], and no longer than until the bell rings, for whatever reason: [`Event::Quiet`] too.
+    pub async fn stirred(&mut self, deadline: Instant) -> Event {
+        if self.place.superseded().is_none() && !self.hub.0.life.is_draining() {
+            // Whether it rang or the time is up: whoever asked looks again.
+            let _ = timeout_at(deadline, self.place.rung()).await;
+        }
+        match self.place.superseded() {
+            Some(wait) => Event::Superseded(wait),
+            None if self.hub.0.life.is_draining() => Event::Draining,
+            None => Event::Quiet,
+        }
+    }
+
     /// Where it begins if it names no cursor: the stored acknowledgement.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::message::{Message, Shape};
+use crate::message::Message;
+use crate::message::Shape;
 
 const EPOCH: Epoch = Epoch(7);
 const CAPACITY: Capacity = Capacity { messages: 5, bytes: 2_000, drop_oldest: false };

@@ -9,6 +9,8 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::random::Random;
+
 /// Longer than anything a test waits for; a test that means less says so.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -37,6 +39,22 @@ pub enum Broken {
     Late(Vec<u8>),
     /// What came is no HTTP.
     Nonsense(String),
+    /// The test wanted to read no further ([`Conn::read_at_most`]); the rest is still in our kernel.
+    Enough,
+}
+
+/// How a connection is ended in the middle.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Cut {
+    /// In order, as far as the kernel lets it: with unread bytes it becomes a reset.
+    Fin,
+    Rst,
+}
+
+impl Cut {
+    pub fn random(random: &mut Random) -> Self {
+        if random.below(2) == 0 { Self::Fin } else { Self::Rst }
+    }
 }
 
 /// One answer.
@@ -89,6 +107,10 @@ pub struct Conn {
     pub stream: TcpStream,
     /// Read and not yet part of an answer.
     unread: Vec<u8>,
+    /// The head of an answer whose body has not come whole yet.
+    head: Option<Response>,
+    /// How many bytes more it may read.
+    allowed: usize,
 }
 
 impl Conn {
@@ -101,12 +123,13 @@ impl Conn {
         let stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, unread: Vec::new() })
+        Ok(Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX })
     }
 
     /// A second handle on the same connection, for a thread that only sends.
     pub fn sender(&self) -> Self {
-        Self { stream: self.stream.try_clone().expect("a descriptor is free"), unread: Vec::new() }
+        let stream = self.stream.try_clone().expect("a descriptor is free");
+        Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX }
     }
 
     #[track_caller]
@@ -152,24 +175,44 @@ impl Conn {
 
     fn read_response(&mut self, within: Duration, head_only: bool) -> Result<Response, Broken> {
         let deadline = Instant::now() + within;
+        let mut response = match self.head.take() {
+            Some(head) => head,
+            None => self.read_head(deadline)?,
+        };
+        if head_only || matches!(response.status, 101 | 204 | 304) {
+            return Ok(response);
+        }
+        match self.read_body(&response, deadline) {
+            Ok(body) => {
+                response.body = body;
+                Ok(response)
+            }
+            Err(broken) => {
+                self.head = Some(response);
+                Err(broken)
+            }
+        }
+    }
+
+    /// An answer's head, for a body that goes on.
+    ///
+    /// # Errors
+    /// [`Broken`] says how far it came.
+    pub fn try_head(&mut self, within: Duration) -> Result<Response, Broken> {
+        self.read_head(Instant::now() + within)
+    }
+
+    fn read_head(&mut self, deadline: Instant) -> Result<Response, Broken> {
         let mut interim = Vec::new();
         loop {
-            let end = loop {
-                if let Some(end) = find(&self.unread, b"\r\n\r\n") {
-                    break end;
-                }
-                self.more(deadline)?;
-            };
-            let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+            let head = self.through(b"\r\n\r\n", deadline)?;
             let mut response = parse_head(&head)?;
-            if response.status / 100 == 1 {
+            // 101 is the last answer of its connection in HTTP.
+            if response.status / 100 == 1 && response.status != 101 {
                 interim.push(response.status);
                 continue;
             }
             response.interim = interim;
-            if !head_only && !matches!(response.status, 204 | 304) {
-                response.body = self.read_body(&response, deadline)?;
-            }
             return Ok(response);
         }
     }
@@ -220,26 +263,66 @@ impl Conn {
     }
 
     fn line(&mut self, deadline: Instant) -> Result<String, Broken> {
+        let line = self.through(b"\r\n", deadline)?;
+        Ok(String::from_utf8_lossy(&line[..line.len() - 2]).into_owned())
+    }
+
+    /// Takes what comes up to `end` and with it.
+    fn through(&mut self, end: &[u8], deadline: Instant) -> Result<Vec<u8>, Broken> {
         loop {
-            if let Some(end) = find(&self.unread, b"\r\n") {
-                let line: Vec<u8> = self.unread.drain(..end + 2).collect();
-                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            if let Some(at) = find(&self.unread, end) {
+                return Ok(self.unread.drain(..at + end.len()).collect());
             }
             self.more(deadline)?;
         }
     }
 
+    /// Takes what comes up to `end` and with it; what came of it so far stays if it is late.
+    ///
+    /// # Errors
+    /// [`Broken`] says how far it came.
+    pub fn read_through(&mut self, end: &[u8], within: Duration) -> Result<Vec<u8>, Broken> {
+        self.through(end, Instant::now() + within)
+    }
+
+    /// Waits until this many bytes have come, and leaves them to be taken with [`Conn::consume`].
+    ///
+    /// # Errors
+    /// [`Broken`] says how far it came.
+    pub fn need(&mut self, bytes: usize, within: Duration) -> Result<&[u8], Broken> {
+        let deadline = Instant::now() + within;
+        while self.unread.len() < bytes {
+            self.more(deadline)?;
+        }
+        Ok(&self.unread[..bytes])
+    }
+
+    /// Takes bytes that have come.
+    pub fn consume(&mut self, bytes: usize) -> Vec<u8> {
+        self.unread.drain(..bytes).collect()
+    }
+
+    /// From here on takes no more than this many bytes from the kernel: then everything is [`Broken::Enough`].
+    pub fn read_at_most(&mut self, bytes: usize) {
+        self.allowed = bytes;
+    }
+
     /// Reads at least one byte more.
     fn more(&mut self, deadline: Instant) -> Result<(), Broken> {
+        if self.allowed == 0 {
+            return Err(Broken::Enough);
+        }
         let mut chunk = [0; 16 * 1024];
+        let max = chunk.len().min(self.allowed);
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Broken::Late(self.unread.clone()));
         }
         self.stream.set_read_timeout(Some(left)).expect("not zero");
-        match self.stream.read(&mut chunk) {
+        match self.stream.read(&mut chunk[..max]) {
             Ok(0) => Err(self.ended()),
             Ok(n) => {
+                self.allowed -= n;
                 self.unread.extend_from_slice(&chunk[..n]);
                 Ok(())
             }
@@ -310,6 +393,14 @@ impl Conn {
     /// Sends FIN, and can still read.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("open");
+    }
+
+    /// Ends the connection as it is told.
+    pub fn cut(self, how: Cut) {
+        match how {
+            Cut::Fin => drop(self),
+            Cut::Rst => self.reset(),
+        }
     }
 
     /// Ends the connection by RST.

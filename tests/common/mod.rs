@@ -4,7 +4,9 @@
 //! - [`Relay`] starts, stops and kills one relay; a test that fails prints what its relay wrote.
 //! - [`http`] is an HTTP/1.1 client that sends what it is told, right or wrong.
 //! - [`x0`] is what an x0 page says, and reads what it is answered.
+//! - [`v1`] is the same for protocol v1: requests, event streams, WebSockets, and a receiver through any door.
 //! - [`packets`] is the same on the control socket.
+//! - [`split`] puts the relay, or a stand-in for x0's own program, on either side of that socket.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of the harness")]
 #![allow(clippy::disallowed_types, reason = "real sockets take real time; only logic is denied the clock")]
 #![allow(clippy::missing_panics_doc, missing_docs, reason = "a test says what it wants by panicking")]
@@ -19,10 +21,12 @@ pub mod packets;
 pub mod process;
 pub mod random;
 pub mod relay;
+pub mod split;
+pub mod v1;
 pub mod x0;
 
 pub use bystander::Bystander;
-pub use http::{Broken, Conn, Response, request};
+pub use http::{Broken, Conn, Cut, Response, request};
 pub use relay::Relay;
 
 /// What happens "at once" happens within this time even on a busy machine; the tests print the real figure.

@@ -178,13 +178,16 @@ impl Builder {
     }
 }
 
+/// What follows `marker` in whole lines, each time up to a blank.
+pub fn announced<'a>(text: &'a str, marker: &'a str) -> impl Iterator<Item = String> + 'a {
+    let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
+    whole.split(marker).skip(1).map(|rest| rest.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
 /// The addresses after each `http://` of whole lines.
 fn addresses(text: &str) -> Vec<SocketAddr> {
-    let whole = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
     let mut seen = BTreeSet::new();
-    whole
-        .split("http://")
-        .skip(1)
+    announced(text, "http://")
         .filter_map(|rest| {
             let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(rest.len());
             rest[..end].trim_end_matches(['.', ':']).parse().ok()
@@ -242,6 +245,16 @@ impl Relay {
     pub fn log(&self) -> String {
         assert!(self.piped, "this relay's log goes nowhere");
         self.process.stderr.text()
+    }
+
+    /// Waits until it has logged a line that holds `marker`, and returns it.
+    #[track_caller]
+    pub fn logged(&self, marker: &str) -> String {
+        assert!(self.piped, "this relay's log goes nowhere");
+        let line = self.process.stderr.wait_for(START, |log| {
+            log.split_inclusive('\n').find(|line| line.contains(marker) && line.ends_with('\n')).map(str::to_owned)
+        });
+        line.unwrap_or_else(|| panic!("it did not log {marker:?}"))
     }
 
     pub fn term(&self) {

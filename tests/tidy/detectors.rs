@@ -29,6 +29,9 @@ fn unit_tests_are_no_code() {
     );
     assert!(places(&source, &["tokio"]).is_empty(), "{}", source.code);
     assert_eq!(places(&source, &["fn c"]), ["src/x.rs:7: fn c() {}"]);
+    for (name, seen) in [("x/tests.rs", 0), ("x/tests/y.rs", 0), ("x/attests.rs", 1)] {
+        assert_eq!(places(&Source::new(name, "use tokio;"), &["tokio"]).len(), seen, "{name}");
+    }
 }
 
 #[test]

@@ -114,8 +114,17 @@ pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Tur
         Err((Refusal { error, close }, place)) => {
             doors.refused(&error, id);
             let mut reply = with_exposed(reply::problem(&error, id));
-            if let (Kind::BadMethod, Some(place)) = (error.kind, place) {
-                reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(place.allow()));
+            let headers = reply.headers_mut();
+            match (error.kind, place) {
+                (Kind::BadMethod, Some(place)) => {
+                    headers.insert(header::ALLOW, HeaderValue::from_static(place.allow()));
+                }
+                (Kind::UpgradeRequired, _) => {
+                    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(ws::handshake::VERSION));
+                }
+                _ => {}
             }
             if close { reply::closing(reply) } else { reply }
         }

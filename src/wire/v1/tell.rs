@@ -68,7 +68,7 @@ pub(super) fn room(batch: &Batch) -> usize {
     messages + AROUND_BATCH_BYTES
 }
 
-/// Appends the members `gap`, `messages`, `cursor` and `more`.
+/// Appends the members `gap`, `messages` and `cursor`.
 pub(super) fn write_batch(batch: &Batch, out: &mut Vec<u8>) {
     if let Some(gap) = &batch.gap {
         out.extend_from_slice(format!(r#""gap":{},"#, missing(gap)).as_bytes());
@@ -80,7 +80,7 @@ pub(super) fn write_batch(batch: &Batch, out: &mut Vec<u8>) {
         }
         write_message(letter, out);
     }
-    out.extend_from_slice(format!(r#"],"cursor":"{}","more":{}"#, batch.cursor, batch.more).as_bytes());
+    out.extend_from_slice(format!(r#"],"cursor":"{}""#, batch.cursor).as_bytes());
 }
 
 /// What is missing, as an object.
@@ -97,6 +97,7 @@ pub fn answer(batch: &Batch, extra: Extra) -> Vec<u8> {
     let mut out = Vec::with_capacity(room(batch));
     out.push(b'{');
     write_batch(batch, &mut out);
+    out.extend_from_slice(format!(r#","more":{}"#, batch.more).as_bytes());
     if extra.superseded {
         out.extend_from_slice(br#","superseded":true"#);
     }

@@ -24,8 +24,8 @@ export async function startBrowser() {
   return {
     origin: pages.origin,
     /** A set of tabs that share cookies and connections; closed when `t` (a test) ends. */
-    async context(t) {
-      const context = await browser.newContext();
+    async context(t, options = {}) {
+      const context = await browser.newContext(options);
       t.after(() => context.close());
       return context;
     },

@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const BINARY = process.env.X0_RELAY_BIN || fileURLToPath(new URL('../../../target/debug/x0-relay', import.meta.url));
+const BINARY = process.env.RELAY_BIN || fileURLToPath(new URL('../../../target/debug/x0-relay', import.meta.url));
 const DEADLINE = 15_000;
 
 /** Relays that still run when the test process ends are ended with it. */
@@ -169,7 +169,7 @@ class Output {
 }
 
 function binary() {
-  assert.ok(existsSync(BINARY), `no relay at ${BINARY}: run \`cargo build\`, or name another one in X0_RELAY_BIN`);
+  assert.ok(existsSync(BINARY), `no relay at ${BINARY}: run \`cargo build\`, or name another one in RELAY_BIN`);
   return BINARY;
 }
 

@@ -1,18 +1,40 @@
-//! WebSocket (RFC 6455).
+//! WebSocket (RFC 6455): [`handshake`] opens it, [`session`] decides, [`pipe`] carries frames, [`drive`] brings them
+//! together.
+
+use std::io;
 
 use hyper::http::request::Parts;
 
+use super::desk;
 use crate::{
-    edge::{Doors, socket::Socket},
+    cursor::Cursor,
+    edge::{Doors, http::BESIDE_PAYLOAD_BYTES, reply, socket::Socket},
     error::Error,
+    gate::Who,
+    hub::{Haste, Stream},
     id::RequestId,
+    settings,
     wire::v1,
 };
+
+mod drive;
+pub mod handshake;
+mod out;
+mod pipe;
+mod session;
+
+#[cfg(test)]
+mod client;
+
+use drive::{Opening, Talk};
+use handshake::Handshake;
+use pipe::Peer;
 
 /// A handshake that is to be answered outside of hyper.
 #[derive(Debug)]
 pub struct Park {
     attach: v1::Attach,
+    handshake: Handshake,
     id: RequestId,
 }
 
@@ -21,10 +43,55 @@ impl Park {
     ///
     /// # Errors
     /// It is no handshake that is understood.
-    pub fn new(attach: v1::Attach, _parts: &Parts, id: RequestId) -> Result<Self, Error> {
-        Ok(Self { attach, id })
+    pub fn new(attach: v1::Attach, parts: &Parts, id: RequestId) -> Result<Self, Error> {
+        Ok(Self { attach, handshake: Handshake::read(parts)?, id })
     }
 }
 
+/// The longest message that a client may send over it.
+fn message_bytes_max(config: &settings::Http) -> usize {
+    config.message_bytes + BESIDE_PAYLOAD_BYTES
+}
+
 /// Serves until the client, or a newer one, or the relay's end ends it.
-pub async fn serve(_park: Park, _socket: &mut Socket, _doors: &Doors) {}
+pub async fn serve(park: Park, socket: &mut Socket, doors: &Doors) {
+    let result = match open(&park.attach, doors).await {
+        // Boxed, so that polls, which wait in the same place, need no room for it.
+        Ok((stream, start)) => Box::pin(talk(&park, stream, start, socket, doors)).await,
+        Err(error) => refuse(&error, park.id, socket, doors).await,
+    };
+    if let Err(error) = result {
+        tracing::debug!(request = %park.id, session = %park.attach.session, %error, "WebSocket broken off");
+    }
+}
+
+/// Becomes the session's receiver, and finds out where the mailbox stands.
+async fn open(attach: &v1::Attach, doors: &Doors) -> Result<(Stream, Cursor), Error> {
+    let desk = desk(doors)?;
+    let admission = desk.gate.receive(Who::Anybody, attach.session.clone())?;
+    if let Some(after) = attach.after {
+        desk.hub.acknowledge(&admission, after, Haste::Soon).await?;
+    }
+    let stream = desk.hub.stream(&admission);
+    let start = stream.start().await?;
+    Ok((stream, start))
+}
+
+async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, doors: &Doors) -> io::Result<()> {
+    let Ok(desk) = desk(doors) else { return Ok(()) };
+    // Also one of another epoch: until the gap is told that says so, the client must not believe to be further.
+    let position = park.attach.after.unwrap_or(start);
+    let opening = Opening { session: &park.attach.session, stream, position };
+    Talk::new(peer, park.handshake.head(), opening, doors, desk, park.id).run().await
+}
+
+async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors) -> io::Result<()> {
+    doors.refused(error, id);
+    let body = v1::problem(error, id);
+    let (status, body_bytes) = (reply::status(error), Some(body.len()));
+    let head = reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error) };
+    socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,18 +2,21 @@
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, chown},
     path::{Path, PathBuf},
 };
 
 use redb::{StorageBackend, backends::FileBackend};
 
+use super::mark::{MARK_BYTES, Mark};
 use crate::error::{Error, Kind};
 
 /// The journal's name in its directory.
 const FILE: &str = "journal.redb";
 /// A journal that is not whole yet.
 const FRESH: &str = "journal.new";
+/// What is to be known of a journal that failed.
+const MARK: &str = "journal.mark";
 /// Locked as long as a relay uses the directory.
 const LOCK: &str = "lock";
 
@@ -25,14 +28,23 @@ pub trait Ground: Send {
     /// For messages to people.
     fn name(&self) -> String;
 
-    /// The journal, if there is one.
+    /// The journal, if there is one. It is there for good: no crash brings the one before it back.
     fn open(&mut self) -> io::Result<Option<Backend>>;
 
     /// An empty file that takes the journal's place when it is adopted, or never.
     fn fresh(&mut self) -> io::Result<Backend>;
 
-    /// Puts the fresh file, which is synced, into the journal's place, for good.
+    /// Puts the fresh file, which is synced, into the journal's place, for good. If that fails, either may be there.
     fn adopt(&mut self) -> io::Result<()>;
+
+    /// Gives back the room of a fresh file that was not adopted.
+    fn discard(&mut self);
+
+    /// What was written down of a journal that failed.
+    fn mark(&mut self) -> io::Result<Option<Mark>>;
+
+    /// Writes that down, or that there is nothing to be known. Needs no room on the disk.
+    fn set_mark(&mut self, mark: Option<Mark>) -> io::Result<()>;
 
     /// The journal's length in bytes.
     fn len(&self) -> u64;
@@ -77,6 +89,7 @@ impl StorageBackend for Backend {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    mark: fs::File,
     /// Unlocked when it is closed.
     _lock: fs::File,
 }
@@ -89,10 +102,19 @@ pub fn prepare(path: &Path, owner: Option<u32>, group: Option<u32>) -> Result<()
     let failed =
         |what: &str, error: io::Error| failed(&format!("cannot {what} the data directory {}", path.display()), &error);
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => chown(path, owner, group).map_err(|error| failed("hand over", error)),
+        Ok(()) => {
+            chown(path, owner, group).map_err(|error| failed("hand over", error))?;
+            // Else it may be gone after a power cut, with all that is in it.
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            sync_directory(parent).map_err(|error| failed("make sure of", error))
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failed("make", error)),
     }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
 }
 
 fn failed(what: &str, error: &io::Error) -> Error {
@@ -106,25 +128,34 @@ impl Directory {
     /// Another process has it, or the system does not let us.
     pub fn take(path: &Path) -> Result<Self, Error> {
         let shown = path.display();
-        let lock = fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .open(path.join(LOCK))
-            .map_err(|error| failed(&format!("cannot write in the data directory {shown}"), &error))?;
+        let unwritable = |error: io::Error| failed(&format!("cannot write in the data directory {shown}"), &error);
+        let options = |read| {
+            let mut options = fs::File::options();
+            options.read(read).write(true).create(true).truncate(false).mode(MODE);
+            options
+        };
+        let lock = options(false).open(path.join(LOCK)).map_err(unwritable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(fs::TryLockError::WouldBlock) => Err(Error::new(
-                Kind::StorageFailed,
-                format!(
-                    "another relay uses the data directory {shown}: end it first, or give this one a directory of its own"
-                ),
-            )),
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Error::new(
+                    Kind::StorageFailed,
+                    format!(
+                        "another relay uses the data directory {shown}: end it first, or give this one a directory of \
+                         its own"
+                    ),
+                ));
+            }
             Err(fs::TryLockError::Error(error)) => {
-                Err(failed(&format!("cannot lock the data directory {shown}"), &error))
+                return Err(failed(&format!("cannot lock the data directory {shown}"), &error));
             }
         }
+        let mark = options(true).open(path.join(MARK)).map_err(unwritable)?;
+        // Its room is taken while there is some.
+        if mark.metadata().map_err(unwritable)?.len() < MARK_BYTES as u64 {
+            mark.write_all_at(&Mark::bytes(None), 0).and_then(|()| mark.sync_all()).map_err(unwritable)?;
+        }
+        Ok(Self { path: path.to_owned(), mark, _lock: lock })
     }
 
     fn backend(file: fs::File) -> io::Result<Backend> {
@@ -138,6 +169,9 @@ impl Ground for Directory {
     }
 
     fn open(&mut self) -> io::Result<Option<Backend>> {
+        self.discard();
+        // A relay may have been killed after it renamed a file, and before it made sure of that.
+        sync_directory(&self.path)?;
         match fs::File::options().read(true).write(true).open(self.path.join(FILE)) {
             Ok(file) => Self::backend(file).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -152,7 +186,26 @@ impl Ground for Directory {
 
     fn adopt(&mut self) -> io::Result<()> {
         fs::rename(self.path.join(FRESH), self.path.join(FILE))?;
-        fs::File::open(&self.path)?.sync_all()
+        sync_directory(&self.path)
+    }
+
+    fn discard(&mut self) {
+        match fs::remove_file(self.path.join(FRESH)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "{FRESH} is of no use and cannot be removed"),
+        }
+    }
+
+    fn mark(&mut self) -> io::Result<Option<Mark>> {
+        let mut bytes = [0; MARK_BYTES];
+        self.mark.read_exact_at(&mut bytes, 0)?;
+        Ok(Mark::read(&bytes))
+    }
+
+    fn set_mark(&mut self, mark: Option<Mark>) -> io::Result<()> {
+        self.mark.write_all_at(&Mark::bytes(mark), 0)?;
+        self.mark.sync_data()
     }
 
     fn len(&self) -> u64 {

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    id::SessionId,
     lifecycle::{Clock, Lifecycle},
     mailbox::{Capacity, Max, Settle},
-    message::{Message, Shape, UnixMs},
-    storage::{Limits, Local, Ring, Store, journal::disk::Directory},
+    message::{Message, Seq, Shape, UnixMs},
+    storage::{Haste, Limits, Local, Posting, Ring, Store, journal::disk::Directory},
 };
 
 const MILLION: usize = 1_000_000;
@@ -33,11 +34,16 @@ fn message() -> Message {
     Message {
         id: Uuid::now_v7(),
         from: "sender".into(),
+        kind: "".into(),
         accepted: Clock::start().now(),
         expires: UnixMs(u64::MAX),
         payload: Bytes::from(vec![b'1'; 200]),
         shape: Shape::Object,
     }
+}
+
+fn posting(to: &SessionId) -> Posting {
+    Posting { to: vec![to.clone()], message: message(), key: None }
 }
 
 fn mailbox(n: usize) -> SessionId {
@@ -55,10 +61,11 @@ async fn run(store: &Arc<Local<Disk>>, senders: usize, count: usize, settle: boo
             life.spawn_detached(async move {
                 for n in (sender..count).step_by(senders) {
                     let to = mailbox(n);
-                    let seq = store.append(to.clone(), message()).await.expect("room").seq;
+                    store.append(posting(&to)).await.expect("room");
                     if settle {
-                        store.read(&to, Seq(0), Max { messages: 1, bytes: 1 }).await.expect("memory");
-                        store.settle(&to, &Settle::Only(vec![seq])).await.expect("memory");
+                        let page = store.read(&to, Seq(0), Max { messages: 1, bytes: 1 }).await.expect("memory");
+                        let only = Settle::Only(page.epoch, page.letters.iter().map(|letter| letter.seq).collect());
+                        store.settle(&to, &only, Haste::Soon).await.expect("memory");
                     }
                 }
                 done.send(()).expect("it is waited for");
@@ -125,8 +132,8 @@ async fn prove_a_million_messages() {
     for n in 0..MAILBOXES {
         store.purge(&mailbox(n)).await.expect("memory");
     }
-    store.append(mailbox(0), message()).await.expect("room");
-    store.append(mailbox(0), message()).await.expect("room");
+    store.append(posting(&mailbox(0))).await.expect("room");
+    store.append(posting(&mailbox(0))).await.expect("room");
     let drained = file_kib(dir.path());
     println!("after draining the million: the file has {drained} KiB");
     assert!(drained < 32 << 10, "{drained} KiB");

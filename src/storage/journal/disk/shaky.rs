@@ -1,11 +1,15 @@
-//! A disk for tests: it fails when told to, and loses at a crash what was not synced, in part or in whole.
+//! A disk for tests: it fails when told to, loses at a crash what was not synced, in part or in whole, and does not write
+//! what a sync that failed should have written, though it goes on showing it.
 
 use std::{fmt, io, sync::Arc};
 
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-use super::ground::{Backend, Ground};
+use super::{
+    ground::{Backend, Ground},
+    mark::Mark,
+};
 
 /// A write or a new length.
 #[derive(Clone)]
@@ -29,7 +33,7 @@ impl Step {
     }
 }
 
-/// One file: what is safe, and what was done since.
+/// One file: what is on the disk, what the system shows, and what it has yet to write.
 #[derive(Default, Clone)]
 struct Image {
     safe: Vec<u8>,
@@ -37,21 +41,58 @@ struct Image {
     since: Vec<Step>,
 }
 
+impl Image {
+    /// What is on the disk after a crash: of what was not synced each step if `kept` says so, and the last one half.
+    fn after_a_crash(&self, kept: &mut dyn FnMut() -> bool) -> Self {
+        let mut bytes = self.safe.clone();
+        for (n, step) in self.since.iter().enumerate() {
+            match step {
+                Step::Write(at, data) if n + 1 == self.since.len() => {
+                    Step::Write(*at, data[..data.len() / 2].to_vec()).run(&mut bytes);
+                }
+                step if kept() => step.run(&mut bytes),
+                _ => {}
+            }
+        }
+        Self { safe: bytes.clone(), now: bytes, since: Vec::new() }
+    }
+}
+
 /// What is wrong with the disk.
-#[derive(Default, Clone, Copy)]
+#[derive(Default, Clone, Copy, Debug)]
 pub struct Faults {
     pub sync_fails: bool,
+    pub write_fails: bool,
     /// No file may be longer.
     pub full_at: Option<u64>,
+    /// A file that is not the journal yet has no room.
+    pub fresh_fails: bool,
     pub rename_fails: bool,
+    /// A rename is done, but nobody can make sure of that.
+    pub names_fail: bool,
+    pub mark_fails: bool,
+    /// Not a disk's fault: whoever syncs panics.
+    pub sync_panics: bool,
 }
+
+type Shared = Arc<Mutex<Image>>;
 
 #[derive(Default)]
 struct Inner {
-    journal: Option<Arc<Mutex<Image>>>,
-    fresh: Option<Arc<Mutex<Image>>>,
+    journal: Option<Shared>,
+    /// What is the journal after a crash.
+    safe_journal: Option<Shared>,
+    fresh: Option<Shared>,
+    mark: Option<Mark>,
+    safe_mark: Option<Mark>,
     faults: Faults,
     syncs: usize,
+    /// For what a failed sync has written all the same.
+    dice: u64,
+}
+
+fn copy(image: Option<&Shared>) -> Option<Shared> {
+    image.map(|image| Arc::new(Mutex::new(image.lock().clone())))
 }
 
 /// A disk with one directory. Cheap to clone.
@@ -68,29 +109,55 @@ impl Shaky {
         self.0.lock().syncs
     }
 
-    /// The disk after the power went: of what was not synced each step is there if `kept` says so, and the last one
-    /// half.
-    pub fn after_a_crash(&self, mut kept: impl FnMut() -> bool) -> Self {
-        let inner = self.0.lock();
-        let journal = inner.journal.as_ref().map(|image| {
-            let image = image.lock();
-            let mut bytes = image.safe.clone();
-            for (n, step) in image.since.iter().enumerate() {
-                match step {
-                    Step::Write(at, data) if n + 1 == image.since.len() => {
-                        Step::Write(*at, data[..data.len() / 2].to_vec()).run(&mut bytes);
-                    }
-                    step if kept() => step.run(&mut bytes),
-                    _ => {}
-                }
-            }
-            Arc::new(Mutex::new(Image { safe: bytes.clone(), now: bytes, since: Vec::new() }))
-        });
-        Self(Arc::new(Mutex::new(Inner { journal, ..Inner::default() })))
+    /// How many hold this disk: we, and a journal that has not ended.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
     }
 
-    fn backend(&self, image: Arc<Mutex<Image>>) -> Backend {
+    /// Whether something is written down of a journal that failed.
+    pub fn is_marked(&self) -> bool {
+        self.0.lock().mark.is_some()
+    }
+
+    /// Whether a file lies there that is not the journal.
+    pub fn has_fresh(&self) -> bool {
+        self.0.lock().fresh.is_some()
+    }
+
+    /// A good disk as it is after the power went; `kept` says for each thing that was not synced whether it is there.
+    pub fn after_a_crash(&self, mut kept: impl FnMut() -> bool) -> Self {
+        let inner = self.0.lock();
+        let journal = if kept() { &inner.journal } else { &inner.safe_journal };
+        let mark = if kept() { inner.mark } else { inner.safe_mark };
+        let journal = journal.as_ref().map(|image| Arc::new(Mutex::new(image.lock().after_a_crash(&mut kept))));
+        let safe_journal = journal.clone();
+        Self(Arc::new(Mutex::new(Inner { journal, safe_journal, mark, safe_mark: mark, ..Inner::default() })))
+    }
+
+    /// A good disk as it is after the relay alone was killed: the system still shows, and may still write, what it did.
+    pub fn after_a_kill(&self) -> Self {
+        let inner = self.0.lock();
+        let journal = copy(inner.journal.as_ref());
+        let is_safe = match (&inner.journal, &inner.safe_journal) {
+            (Some(journal), Some(safe)) => Arc::ptr_eq(journal, safe),
+            _ => false,
+        };
+        let safe_journal = if is_safe { journal.clone() } else { copy(inner.safe_journal.as_ref()) };
+        let Inner { mark, safe_mark, dice, .. } = *inner;
+        Self(Arc::new(Mutex::new(Inner { journal, safe_journal, mark, safe_mark, dice, ..Inner::default() })))
+    }
+
+    fn backend(&self, image: Shared) -> Backend {
         Backend(Box::new(Open { disk: self.clone(), image }))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        if inner.faults.names_fail {
+            return Err(io::Error::other("the sync of the directory was made to fail"));
+        }
+        inner.safe_journal = inner.journal.clone();
+        Ok(())
     }
 }
 
@@ -100,12 +167,13 @@ impl Ground for Shaky {
     }
 
     fn open(&mut self) -> io::Result<Option<Backend>> {
+        self.sync_names()?;
         let journal = self.0.lock().journal.clone();
         Ok(journal.map(|image| self.backend(image)))
     }
 
     fn fresh(&mut self) -> io::Result<Backend> {
-        let image: Arc<Mutex<Image>> = Arc::default();
+        let image = Shared::default();
         self.0.lock().fresh = Some(Arc::clone(&image));
         Ok(self.backend(image))
     }
@@ -116,6 +184,25 @@ impl Ground for Shaky {
             return Err(io::Error::other("the rename was made to fail"));
         }
         inner.journal = inner.fresh.take();
+        drop(inner);
+        self.sync_names()
+    }
+
+    fn discard(&mut self) {
+        self.0.lock().fresh = None;
+    }
+
+    fn mark(&mut self) -> io::Result<Option<Mark>> {
+        Ok(self.0.lock().mark)
+    }
+
+    fn set_mark(&mut self, mark: Option<Mark>) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        inner.mark = mark;
+        if inner.faults.mark_fails {
+            return Err(io::Error::other("the mark was made to fail"));
+        }
+        inner.safe_mark = mark;
         Ok(())
     }
 
@@ -127,7 +214,7 @@ impl Ground for Shaky {
 /// An open file on it.
 struct Open {
     disk: Shaky,
-    image: Arc<Mutex<Image>>,
+    image: Shared,
 }
 
 impl fmt::Debug for Open {
@@ -138,8 +225,14 @@ impl fmt::Debug for Open {
 
 impl Open {
     fn step(&self, step: Step, end: u64) -> io::Result<()> {
-        let full_at = self.disk.0.lock().faults.full_at;
+        let inner = self.disk.0.lock();
+        let Faults { full_at, write_fails, fresh_fails, .. } = inner.faults;
+        let is_fresh = inner.fresh.as_ref().is_some_and(|fresh| Arc::ptr_eq(fresh, &self.image));
+        drop(inner);
         let mut image = self.image.lock();
+        if write_fails || (fresh_fails && is_fresh) {
+            return Err(io::Error::other("the write was made to fail"));
+        }
         if full_at.is_some_and(|most| end > most && end > image.now.len() as u64) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -169,14 +262,21 @@ impl StorageBackend for Open {
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.disk.0.lock();
         inner.syncs += 1;
-        if inner.faults.sync_fails {
-            return Err(io::Error::other("the sync was made to fail"));
-        }
+        let Faults { sync_fails, sync_panics, .. } = inner.faults;
+        let mut dice = inner.dice;
+        inner.dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         drop(inner);
+        assert!(!sync_panics, "the sync was made to panic");
         let mut image = self.image.lock();
-        image.safe = image.now.clone();
-        image.since.clear();
-        Ok(())
+        let Image { safe, since, .. } = &mut *image;
+        for step in since.drain(..) {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // The rest is never written, whatever the next sync says.
+            if !sync_fails || dice >> 63 == 1 {
+                step.run(safe);
+            }
+        }
+        if sync_fails { Err(io::Error::other("the sync was made to fail")) } else { Ok(()) }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! Mailboxes over a journal: crashes, disks that fail and heal, senders that hang up.
-//! [`model`] has what random operations leave.
+//! Mailboxes over a journal: what is safe when, and what comes back. [`faults`] has disks that fail, [`epochs`] what an
+//! interval risks, [`model`] and [`rounds`] what random operations and faults leave.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,22 +7,34 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
+    file::File,
+    ground::Ground,
+    mark::NONE_REFUSED,
     shaky::{Faults, Shaky},
     *,
 };
 use crate::{
+    cursor::{Cursor, Epoch},
+    id::{Digest, Key, SessionId},
     lifecycle::Clock,
-    mailbox::{Capacity, Max, Settle},
-    message::{Message, Shape, UnixMs},
-    storage::{Limits, Local, Ring, Store},
+    mailbox::{Capacity, Letter, Max, Settle},
+    message::{Message, Seq, Shape, UnixMs},
+    storage::{
+        Accepted, Haste, Limits, Local, Posting, Ring, Store,
+        journal::{KeptKey, Known, Snapshot},
+    },
 };
 
-const MAX: Max = Max { messages: 1_000, bytes: 1 << 20 };
+mod epochs;
+mod faults;
+mod model;
+mod rounds;
+
+const MAX: Max = Max { messages: 10_000, bytes: 1 << 25 };
 /// How long a failing disk's recovery may take; the first attempts come after 100 and 200 ms.
 const SOON: Duration = Duration::from_secs(20);
-
-/// Restarts and crashes against a model.
-mod model;
+/// Longer than any test waits.
+const NEVER: Duration = Duration::from_secs(3_600);
 
 struct Deaf;
 impl Ring for Deaf {
@@ -30,16 +42,21 @@ impl Ring for Deaf {
 }
 
 fn limits(messages: usize, drop_oldest: bool) -> Limits {
-    let mailbox = Capacity { messages, bytes: 1 << 20, drop_oldest };
-    Limits { mailbox, sessions: 100, memory: 1 << 24, forget_after_ms: 3_600_000 }
+    let mailbox = Capacity { messages, bytes: 1 << 22, drop_oldest };
+    Limits { mailbox, sessions: 100, memory: 1 << 25, forget_after_ms: 3_600_000 }
 }
 
 fn over(journal: Disk) -> Local<Disk> {
-    Local::new(journal, limits(1_000, false), Clock::start(), Arc::new(Deaf)).expect("a good journal")
+    Local::new(journal, limits(10_000, false), Clock::start(), Arc::new(Deaf)).expect("a good journal")
 }
 
+/// A store on a disk, with a sync before every answer.
 fn on(disk: &Shaky) -> Local<Disk> {
-    over(Disk::on(Box::new(disk.clone()), SyncRule::Always))
+    by(disk, SyncRule::Always)
+}
+
+fn by(disk: &Shaky, rule: SyncRule) -> Local<Disk> {
+    over(Disk::on(Box::new(disk.clone()), rule, PATIENCE))
 }
 
 fn id(name: &str) -> SessionId {
@@ -50,21 +67,48 @@ fn message(text: &str) -> Message {
     Message {
         id: Uuid::now_v7(),
         from: "ä".into(),
+        kind: "käse".into(),
         accepted: Clock::start().now(),
         expires: UnixMs(u64::MAX),
         payload: Bytes::copy_from_slice(text.as_bytes()),
-        shape: Shape::Other,
+        shape: Shape::Marked,
     }
 }
 
-async fn send(store: &Local<Disk>, to: &str, text: &str) -> Result<u64, Error> {
-    Ok(store.append(id(to), message(text)).await?.seq.0)
+fn posting(to: &[&str], text: &str, key: Option<Key>) -> Posting {
+    Posting { to: to.iter().map(|to| id(to)).collect(), message: message(text), key }
+}
+
+fn key(name: &str, body: &str) -> Key {
+    let sender = Digest::of(&[b"sender"]);
+    Key { digest: Digest::of(&[b"sender", name.as_bytes()]), sender, body: Digest::of(&[body.as_bytes()]) }
+}
+
+async fn send(store: &Local<Disk>, to: &str, text: &str) -> Result<Accepted, Error> {
+    store.append(posting(&[to], text, None)).await
+}
+
+/// Sends under a key that is the text.
+async fn send_once(store: &Local<Disk>, to: &[&str], text: &str) -> Result<Accepted, Error> {
+    store.append(posting(to, text, Some(key(text, text)))).await
 }
 
 /// Seq and text of what waits.
 async fn mail(store: &Local<Disk>, of: &str) -> Vec<(u64, String)> {
-    let letters = store.read(&id(of), Seq(0), MAX).await.expect("memory");
+    let letters = store.read(&id(of), Seq(0), MAX).await.expect("memory").letters;
     letters.iter().map(|l| (l.seq.0, String::from_utf8_lossy(&l.message.payload).into_owned())).collect()
+}
+
+async fn epoch(store: &Local<Disk>, of: &str) -> Epoch {
+    store.read(&id(of), Seq(0), MAX).await.expect("memory").epoch
+}
+
+async fn up_to(store: &Local<Disk>, of: &str, seq: u64) -> Settle {
+    Settle::UpTo(Cursor { epoch: epoch(store, of).await, seq: Seq(seq) })
+}
+
+async fn settle(store: &Local<Disk>, of: &str, seq: u64, haste: Haste) -> Result<(), Error> {
+    store.settle(&id(of), &up_to(store, of, seq).await, haste).await.map(drop)
 }
 
 fn texts(list: &[(u64, &str)]) -> Vec<(u64, String)> {
@@ -72,13 +116,10 @@ fn texts(list: &[(u64, &str)]) -> Vec<(u64, String)> {
 }
 
 /// Tries to send until it succeeds.
-async fn send_when_healed(store: &Local<Disk>, to: &str, text: &str) -> u64 {
+async fn send_when_healed(store: &Local<Disk>, to: &str, text: &str) {
     let tries = async {
-        loop {
-            match send(store, to, text).await {
-                Ok(seq) => return seq,
-                Err(error) => assert_eq!(error.kind, Kind::StorageFailed),
-            }
+        while let Err(error) = send(store, to, text).await {
+            assert_eq!(error.kind, Kind::StorageFailed);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -91,7 +132,7 @@ async fn an_answered_message_is_safe_whatever_else_a_crash_takes() {
     let store = on(&disk);
     let mut odd = false;
     for n in 1..=20_u64 {
-        assert_eq!(send(&store, "b", &n.to_string()).await, Ok(n));
+        send(&store, "b", &n.to_string()).await.expect("room");
         let mut flip = || {
             odd = !odd;
             odd
@@ -103,7 +144,7 @@ async fn an_answered_message_is_safe_whatever_else_a_crash_takes() {
     }
     let all = store.read(&id("b"), Seq(0), MAX).await.expect("memory");
     let again = on(&disk.after_a_crash(|| false)).read(&id("b"), Seq(0), MAX).await.expect("memory");
-    assert_eq!(again, all, "every field comes back as it was");
+    assert_eq!(again, all, "every field comes back as it was, and the epoch");
 }
 
 #[tokio::test]
@@ -111,77 +152,14 @@ async fn waiting_messages_share_a_sync() {
     let disk = Shaky::default();
     let store = on(&disk);
     let before = disk.syncs();
-    let sends: Vec<_> = (0..200).map(|n| store.append(id("b"), message(&n.to_string()))).collect();
-    for (n, send) in sends.into_iter().enumerate() {
-        assert_eq!(send.await.expect("room").seq, Seq(n as u64 + 1));
+    let sends: Vec<_> = (0..200).map(|n| store.append(posting(&["b"], &n.to_string(), None))).collect();
+    for send in sends {
+        send.await.expect("room");
     }
+    let expected: Vec<_> = (0..200).map(|n| (n + 1, n.to_string())).collect();
+    assert_eq!(mail(&store, "b").await, expected);
     let syncs = disk.syncs() - before;
     assert!((1..100).contains(&syncs), "{syncs} syncs for 200 messages");
-}
-
-#[tokio::test]
-async fn a_failed_sync_refuses_sends_and_nothing_else_until_the_disk_heals() {
-    let disk = Shaky::default();
-    let store = on(&disk);
-    send(&store, "b", "1").await.expect("a good disk");
-    send(&store, "c", "kept").await.expect("a good disk");
-    let before = store.survey(0).await.expect("memory").0;
-    disk.set(Faults { sync_fails: true, ..Faults::default() });
-    for _ in 0..3 {
-        assert_eq!(send(&store, "b", "refused").await.expect_err("not safe").kind, Kind::StorageFailed);
-        assert_eq!(send(&store, "new", "refused").await.expect_err("not safe").kind, Kind::StorageFailed);
-    }
-    let during = store.survey(0).await.expect("memory").0;
-    assert_eq!(during.trouble, Some("the journal cannot be written: the disk fails, as the log says"));
-    assert_eq!(super::super::super::Totals { trouble: None, ..during }, before, "what was refused costs nothing");
-    assert_eq!(mail(&store, "b").await, texts(&[(1, "1")]), "reads go on");
-    store.settle(&id("b"), &Settle::UpTo(Seq(1))).await.expect("settling goes on");
-    disk.set(Faults::default());
-    assert_eq!(send_when_healed(&store, "b", "2").await, 2, "no place is left out, none is given twice");
-    assert_eq!(store.survey(0).await.expect("memory").0.trouble, None);
-    let back = on(&disk.after_a_crash(|| false));
-    assert_eq!(mail(&back, "b").await, texts(&[(2, "2")]));
-    assert_eq!(mail(&back, "c").await, texts(&[(1, "kept")]));
-    assert_eq!(mail(&back, "new").await, []);
-}
-
-#[tokio::test]
-async fn a_full_disk_is_named_and_heals_when_there_is_room() {
-    let disk = Shaky::default();
-    let store = on(&disk);
-    send(&store, "b", "first").await.expect("room");
-    disk.set(Faults { full_at: Some(disk.len()), ..Faults::default() });
-    let large = "x".repeat(60_000);
-    let mut accepted = 1;
-    let refused = loop {
-        match send(&store, "b", &large).await {
-            Ok(_) => accepted += 1,
-            Err(error) => break error,
-        }
-        assert!(accepted < 1_000, "the disk is never full");
-    };
-    assert_eq!(refused.kind, Kind::StorageFailed);
-    assert!(refused.detail.contains("the disk is full"), "{refused}");
-    assert_eq!(mail(&store, "b").await.len(), accepted);
-    assert_eq!(mail(&on(&disk.after_a_crash(|| true)), "b").await[..accepted].len(), accepted);
-    disk.set(Faults::default());
-    assert_eq!(send_when_healed(&store, "b", "last").await, accepted as u64 + 1);
-    assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "b").await, mail(&store, "b").await);
-}
-
-#[tokio::test]
-async fn a_file_that_could_not_take_the_journals_place_is_not_taken_for_it() {
-    let disk = Shaky::default();
-    let store = on(&disk);
-    send(&store, "b", "1").await.expect("a good disk");
-    disk.set(Faults { sync_fails: true, ..Faults::default() });
-    send(&store, "b", "refused").await.expect_err("not safe");
-    disk.set(Faults { rename_fails: true, ..Faults::default() });
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    send(&store, "b", "refused").await.expect_err("no journal is in its place");
-    disk.set(Faults::default());
-    assert_eq!(send_when_healed(&store, "b", "2").await, 2);
-    assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "b").await, texts(&[(1, "1"), (2, "2")]));
 }
 
 #[tokio::test]
@@ -189,10 +167,9 @@ async fn a_send_whose_sender_hangs_up_is_there_once() {
     let disk = Shaky::default();
     let store = on(&disk);
     for n in 0..50 {
-        drop(store.append(id("b"), message(&n.to_string())));
+        drop(store.append(posting(&["b"], &n.to_string(), None)));
     }
-    let last = send(&store, "b", "last").await.expect("room");
-    assert_eq!(last, 51, "each has its place");
+    send(&store, "b", "last").await.expect("room");
     let expected: Vec<_> = (0..50).map(|n| (n + 1, n.to_string())).chain([(51, "last".to_owned())]).collect();
     assert_eq!(mail(&store, "b").await, expected);
     assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "b").await, expected);
@@ -201,9 +178,9 @@ async fn a_send_whose_sender_hangs_up_is_there_once() {
 #[tokio::test]
 async fn room_is_reserved_before_the_journal_so_that_sends_at_once_do_not_overshoot() {
     let disk = Shaky::default();
-    let journal = Disk::on(Box::new(disk.clone()), SyncRule::Always);
+    let journal = Disk::on(Box::new(disk.clone()), SyncRule::Always, PATIENCE);
     let store = Local::new(journal, limits(10, false), Clock::start(), Arc::new(Deaf)).expect("new");
-    let sends: Vec<_> = (0..50).map(|n| store.append(id("b"), message(&n.to_string()))).collect();
+    let sends: Vec<_> = (0..50).map(|n| store.append(posting(&["b"], &n.to_string(), None))).collect();
     let mut accepted = 0;
     for send in sends {
         match send.await {
@@ -215,92 +192,36 @@ async fn room_is_reserved_before_the_journal_so_that_sends_at_once_do_not_oversh
     assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "b").await.len(), 10, "what is refused is not on disk");
 }
 
-#[tokio::test]
-async fn an_interval_answers_at_once_and_an_orderly_end_keeps_everything() {
-    let disk = Shaky::default();
-    let hour = SyncRule::Every(Duration::from_secs(3_600));
-    let store = over(Disk::on(Box::new(disk.clone()), hour));
-    let before = disk.syncs();
-    for n in 1..=20 {
-        assert_eq!(send(&store, "b", &n.to_string()).await, Ok(n));
-    }
-    assert_eq!(disk.syncs(), before, "no sync before the interval is over");
-    assert_eq!(mail(&on(&disk.after_a_crash(|| true)), "b").await, [], "this is what an interval risks");
-    store.settle(&id("b"), &Settle::UpTo(Seq(5))).await.expect("memory");
-    let here = mail(&store, "b").await;
-    store.close().await.expect("a good disk");
-    assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "b").await, here);
-
-    let disk = Shaky::default();
-    let store = over(Disk::on(Box::new(disk.clone()), SyncRule::Every(Duration::from_millis(10))));
-    send(&store, "b", "1").await.expect("room");
-    let safe = async {
-        while mail(&on(&disk.after_a_crash(|| false)), "b").await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+/// A store whose file is long enough to be compacted, and whose mailboxes are empty.
+async fn drained(disk: &Shaky) -> Local<Disk> {
+    let store = on(disk);
+    let large = "x".repeat(200_000);
+    let mailboxes: Vec<String> = (0..14).map(|n| n.to_string()).collect();
+    // Twice as much is written as is needed for a compaction.
+    for _ in 0..5 {
+        for to in &mailboxes {
+            store.purge(&id(to)).await.expect("memory");
         }
-    };
-    tokio::time::timeout(SOON, safe).await.expect("safe after the interval");
-}
-
-#[tokio::test]
-async fn places_are_never_given_twice_even_if_the_mailbox_is_empty_or_forgotten() {
-    let disk = Shaky::default();
-    let brief = Limits { forget_after_ms: 0, ..limits(1_000, false) };
-    let open = |limits| {
-        let journal = Disk::on(Box::new(disk.clone()), SyncRule::Always);
-        Local::new(journal, limits, Clock::start(), Arc::new(Deaf)).expect("a good journal")
-    };
-    let store = open(limits(1_000, false));
-    for _ in 0..3 {
-        send(&store, "b", "x").await.expect("room");
+        let all = mailboxes.iter().cycle().take(70);
+        let sends: Vec<_> = all.map(|to| store.append(posting(&[to.as_str()], &large, None))).collect();
+        for send in sends {
+            send.await.expect("room");
+        }
     }
-    store.purge(&id("b")).await.expect("memory");
-    store.close().await.expect("a good disk");
-    drop(store);
-    let store = open(limits(1_000, false));
-    assert_eq!(send(&store, "b", "4").await, Ok(4));
-    store.settle(&id("b"), &Settle::Only(vec![Seq(4)])).await.expect("memory");
-    store.close().await.expect("a good disk");
-    drop(store);
-    let store = open(brief);
-    assert_eq!(store.sweep().await.expect("memory").forgotten, 1);
-    store.close().await.expect("a good disk");
-    drop(store);
-    let store = open(brief);
-    assert_eq!(store.survey(0).await.expect("memory").0.mailboxes, 0, "nothing is left of it");
-    assert_eq!(send(&store, "b", "5").await, Ok(5));
+    assert!(disk.len() > 32 << 20, "{}: too short to be compacted, this test is blind", disk.len());
+    for to in &mailboxes {
+        store.purge(&id(to)).await.expect("memory");
+    }
+    store
 }
 
 #[tokio::test]
 async fn a_backlog_that_was_drained_leaves_a_small_file() {
     let disk = Shaky::default();
-    let store = on(&disk);
-    let large = "x".repeat(200_000);
-    let mailboxes: Vec<String> = (0..14).map(|n| n.to_string()).collect();
-    let all: Vec<_> = mailboxes.iter().cycle().take(70).collect();
-    let sends: Vec<_> = all.iter().map(|to| store.append(id(to), message(&large))).collect();
-    for send in sends {
-        send.await.expect("room");
-    }
-    // Twice as much was written as is needed for a compaction.
-    for _ in 0..4 {
-        for to in &mailboxes {
-            store.purge(&id(to)).await.expect("memory");
-        }
-        let sends: Vec<_> = all.iter().map(|to| store.append(id(to), message(&large))).collect();
-        for send in sends {
-            send.await.expect("room");
-        }
-    }
-    let long = disk.len();
-    assert!(long > 32 << 20, "{long}: too short to be compacted, this test is blind");
-    for to in &mailboxes {
-        store.purge(&id(to)).await.expect("memory");
-    }
+    let store = drained(&disk).await;
     send(&store, "0", "last").await.expect("room");
     send(&store, "0", "after the compaction").await.expect("room");
-    let short = disk.len();
-    assert!(short < 4 << 20, "{long} bytes became {short}");
+    assert!(disk.len() < 4 << 20, "{} bytes", disk.len());
     assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "0").await, mail(&store, "0").await);
 }
 
@@ -340,15 +261,184 @@ async fn a_file_that_is_no_journal_of_this_format_is_left_alone() {
     let (error, before) = refused("empty");
     assert!(error.contains("empty"), "{error}");
     assert_eq!(std::fs::read(&file).expect("there"), before);
-    for (key, said) in [("format", "format 2"), ("else", "not a journal of x0-relay")] {
+    for (key, value, said) in
+        [("format", 1, "format 1"), ("format", 3, "format 3"), ("else", 2, "not a journal of x0-relay")]
+    {
         std::fs::remove_file(&file).expect("there");
         let db = redb::Database::create(&file).expect("a database");
         let transaction = db.begin_write().expect("ours");
         let table: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-        transaction.open_table(table).expect("new").insert(key, 2).expect("written");
+        transaction.open_table(table).expect("new").insert(key, value).expect("written");
         transaction.commit().expect("written");
         drop(db);
         let (error, _) = refused(said);
         assert!(error.contains(said), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_message_for_several_is_there_for_all_of_them() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    send(&store, "b", "first").await.expect("room");
+    store.append(posting(&["a", "b", "c"], "all", None)).await.expect("room");
+    send(&store, "b", "last").await.expect("room");
+    let back = on(&disk.after_a_crash(|| false));
+    for of in ["a", "c"] {
+        assert_eq!(mail(&back, of).await, texts(&[(1, "all")]));
+    }
+    assert_eq!(mail(&back, "b").await, texts(&[(1, "first"), (2, "all"), (3, "last")]));
+    settle(&back, "a", 1, Haste::Safe).await.expect("a good disk");
+    assert_eq!(mail(&back, "c").await, texts(&[(1, "all")]), "it leaves one mailbox at a time");
+    assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "b").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_key_is_remembered_with_its_message() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    let first = send_once(&store, &["a", "b"], "x").await.expect("room");
+    assert_eq!((first.recipients, first.duplicate), (2, false));
+    let disk = disk.after_a_crash(|| false);
+    let back = on(&disk);
+    let again = send_once(&back, &["a", "b"], "x").await.expect("known");
+    assert_eq!((again.id, again.recipients, again.duplicate), (first.id, 2, true), "the first answer");
+    let other = back.append(posting(&["a"], "y", Some(key("x", "y")))).await;
+    assert_eq!(other.expect_err("another body").kind, Kind::KeyReused);
+    assert_eq!((mail(&back, "a").await.len(), mail(&back, "b").await.len()), (1, 1));
+    back.close().await.expect("a good disk");
+    let back = on(&disk);
+    assert_eq!(send_once(&back, &["a"], "x").await.expect("known").id, first.id, "after an orderly end too");
+    assert_eq!(back.survey(0).await.expect("memory").0.keys, 1);
+}
+
+/// Digests of the keys that are in the file, whether expired or not.
+fn keys_on(disk: &Shaky) -> Vec<Digest> {
+    let backend = disk.after_a_crash(|| false).open().expect("a good disk").expect("a journal");
+    let replayed = File::open(backend, true).expect("a journal").replay(&Blank, NONE_REFUSED, UnixMs(u64::MAX));
+    replayed.expect("whole").stale
+}
+
+#[tokio::test]
+async fn keys_leave_the_file_when_their_time_is_over() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    let old = |text: &str| {
+        let posting = posting(&["b"], text, Some(key(text, text)));
+        Posting { message: Message { accepted: UnixMs(1), ..posting.message }, ..posting }
+    };
+    store.append(old("x")).await.expect("room");
+    send_once(&store, &["b"], "y").await.expect("room");
+    assert_eq!(keys_on(&disk).len(), 2);
+    store.sweep().await.expect("memory");
+    settle(&store, "b", 1, Haste::Safe).await.expect("a good disk");
+    assert_eq!(keys_on(&disk), [key("y", "y").digest], "as memory forgets them");
+    store.append(old("z")).await.expect("room");
+    store.close().await.expect("a good disk");
+    assert_eq!(keys_on(&disk).len(), 2);
+    let store = on(&disk);
+    assert_eq!(store.survey(0).await.expect("memory").0.keys, 1);
+    settle(&store, "b", 2, Haste::Safe).await.expect("a good disk");
+    assert_eq!(keys_on(&disk), [key("y", "y").digest], "and as they come to be forgotten between two runs");
+}
+
+/// A memory that keeps nothing.
+struct Blank;
+impl Memory for Blank {
+    fn restore_mailbox(&self, _: &str, _: Known) -> Result<(), Error> {
+        Ok(())
+    }
+    fn restore(&self, _: &str, _: Epoch, _: Letter) -> Result<(), Error> {
+        Ok(())
+    }
+    fn restore_key(&self, _: KeptKey) {}
+    fn begin_epochs(&self) {}
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::default()
+    }
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_waits_for_its_commit_and_for_nothing_else() {
+    let disk = Shaky::default();
+    let store = over(Disk::on(Box::new(disk.clone()), SyncRule::Always, NEVER));
+    for text in ["1", "2", "3"] {
+        send(&store, "b", text).await.expect("room");
+    }
+    settle(&store, "b", 1, Haste::Soon).await.expect("memory");
+    let safe = tokio::time::timeout(SOON, settle(&store, "b", 2, Haste::Safe)).await;
+    safe.expect("it does not wait for others").expect("a good disk");
+    assert_eq!(mail(&on(&disk.after_a_crash(|| false)), "b").await, texts(&[(3, "3")]), "what was noted before, too");
+    let before = disk.syncs();
+    settle(&store, "b", 2, Haste::Safe).await.expect("a good disk");
+    assert_eq!(disk.syncs(), before, "nothing is written for what is safe already");
+}
+
+#[tokio::test]
+async fn a_mailbox_comes_back_with_all_that_is_known_of_it() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    let first = store.batch(&id("b"), None, MAX).await.expect("room").cursor;
+    for text in ["1", "2", "3"] {
+        send(&store, "b", text).await.expect("room");
+    }
+    store.purge(&id("b")).await.expect("memory");
+    send(&store, "b", "4").await.expect("room");
+    settle(&store, "other", 0, Haste::Safe).await.expect("a good disk");
+    let gap = store.batch(&id("b"), Some(first), MAX).await.expect("known");
+    assert!(gap.gap.is_some() && gap.cursor.seq == Seq(4), "{gap:?}");
+    let disk = disk.after_a_crash(|| false);
+    let back = on(&disk);
+    assert_eq!(back.batch(&id("b"), Some(first), MAX).await.expect("known"), gap, "after a crash");
+    let (seen, touched) = {
+        let info = back.look(&id("b")).await.expect("memory").expect("there");
+        (info.seen, info.touched)
+    };
+    back.close().await.expect("a good disk");
+    let back = on(&disk);
+    let info = back.look(&id("b")).await.expect("memory").expect("there");
+    assert!(info.seen.is_some() && info.seen <= seen && info.touched <= touched, "{info:?}");
+    assert_eq!(back.batch(&id("b"), Some(first), MAX).await.expect("known"), gap, "after an orderly end");
+}
+
+#[tokio::test]
+async fn what_is_done_is_counted() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    let figures = async |store: &Local<Disk>| store.survey(0).await.expect("memory").0.journal;
+    let before = figures(&store).await;
+    assert_eq!((before.failures, before.file_bytes), (0, disk.len()));
+    send(&store, "b", "1").await.expect("room");
+    let after = figures(&store).await;
+    assert_eq!((after.commits, after.failures, after.file_bytes), (before.commits + 1, 0, disk.len()));
+    assert!(after.commit_us > before.commit_us);
+    disk.set(Faults { sync_fails: true, ..Faults::default() });
+    send(&store, "b", "2").await.expect_err("not safe");
+    let failed = figures(&store).await;
+    assert_eq!((failed.commits, failed.commit_us), (after.commits, after.commit_us));
+    assert!(failed.failures > 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_ends_its_thread() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    send(&store, "b", "1").await.expect("room");
+    assert!(disk.holders() > 1);
+    drop(store);
+    let gone = async {
+        while disk.holders() > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.expect("the thread ends");
+    let store = on(&disk);
+    store.close().await.expect("a good disk");
+    assert_eq!(disk.holders(), 1, "a closed journal's file is free");
+    assert_eq!(send(&store, "b", "2").await.expect_err("closed").kind, Kind::Draining);
+    assert_eq!(settle(&store, "b", 1, Haste::Safe).await.expect_err("closed").kind, Kind::StorageFailed);
+    store.close().await.expect("it did");
 }

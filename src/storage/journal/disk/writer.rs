@@ -1,24 +1,28 @@
 //! The journal's one thread: takes what waits, makes it safe, lets it arrive; and when the disk fails, starts afresh.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{
-    Shared, Work,
-    file::{Broken, File},
+    file::{Broken, Changes, File, Replayed},
     ground::Ground,
-    not_safe,
+    mark::{Mark, NONE_REFUSED},
+    queue::{Queue, Turned, Work},
 };
 use crate::{
     error::{Error, Kind},
+    lifecycle::Clock,
     message::Arrival,
     settings::SyncRule,
-    storage::journal::{Kept, Memory, Sending},
+    storage::journal::{Change, Closed, Memory, Sending},
 };
 
-/// How long a change waits for a commit that it can join.
-const PATIENCE: Duration = Duration::from_millis(10);
 /// With an interval, so many bytes are not kept waiting: what memory's limit does not count any more may be among them.
 const UNSYNCED_BYTES_MAX: usize = 8 << 20;
 /// Between attempts to start afresh.
@@ -33,218 +37,374 @@ const COMPACT_QUICK: u64 = 16 << 20;
 
 const FULL: &str = "the journal cannot be written: the disk is full";
 const FAILED: &str = "the journal cannot be written: the disk fails, as the log says";
+const CLOSED: &str = "the journal is closed";
+const PANICKED: &str = "the journal has ended by a fault of the relay, as the log says: restart it";
+
+fn trouble(broken: &Broken) -> &'static str {
+    if broken.full { FULL } else { FAILED }
+}
+
+/// Who is being served.
+#[derive(Default)]
+struct Hand {
+    /// What has not arrived yet, each with the first of its arrivals.
+    sendings: VecDeque<(Arrival, Box<dyn Sending>)>,
+    barriers: Vec<Closed>,
+}
 
 pub struct Writer {
-    shared: Arc<Shared>,
+    queue: Arc<Queue>,
     memory: Arc<dyn Memory>,
     ground: Box<dyn Ground>,
     /// `None` while it is broken.
     file: Option<File>,
     next: Arrival,
     rule: SyncRule,
-    /// With an interval: what has arrived and is not safe yet.
-    unsynced: Vec<Kept>,
+    /// How long a change waits for a commit that it can join.
+    patience: Duration,
+    hand: Hand,
+    /// What the next commit is to write. With an interval, what has arrived and is not safe yet is in it.
+    changes: Changes,
     unsynced_bytes: usize,
+    /// When that is to be safe.
     due: Option<Instant>,
     /// A compaction failed: not again before the file is this long.
     compact_from: u64,
 }
 
-/// However the writer ends, nobody waits for it any more.
-struct End(Arc<Shared>);
+/// Why there is no new file.
+enum NotAnew {
+    /// It could not be written. The one before is what it was.
+    Unwritten(Broken),
+    /// It did not take the place of the one before, or nobody knows.
+    Unplaced(Broken),
+}
 
-impl Drop for End {
-    fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.ended = true;
-        state.trouble.get_or_insert("the journal is closed");
-        let (sendings, closing) = (std::mem::take(&mut state.sendings), std::mem::take(&mut state.closing));
-        drop(state);
-        let why = || Error::new(Kind::StorageFailed, "the journal has ended");
-        sendings.into_iter().for_each(|sending| sending.refuse(why()));
-        closing.into_iter().for_each(|closed| closed(Err(why())));
+impl NotAnew {
+    fn broken(self) -> Broken {
+        match self {
+            NotAnew::Unwritten(broken) | NotAnew::Unplaced(broken) => broken,
+        }
     }
 }
 
 impl Writer {
     /// Opens the journal, or makes a new one, and brings back what is in it.
     pub fn open(
-        shared: Arc<Shared>,
+        queue: Arc<Queue>,
         memory: Arc<dyn Memory>,
-        mut ground: Box<dyn Ground>,
+        ground: Box<dyn Ground>,
         rule: SyncRule,
+        patience: Duration,
     ) -> Result<Self, String> {
         let name = ground.name();
-        let failed = |error: &dyn std::fmt::Display| format!("cannot use the journal {name}: {error}");
-        let backend = ground.open().map_err(|error| failed(&error))?;
-        let is_new = backend.is_none();
-        let file = backend.map(File::open).transpose().map_err(|error| failed(&error))?;
-        let next = file.as_ref().map(|file| file.replay(&*memory)).transpose().map_err(|error| failed(&error))?;
         let mut writer = Self {
-            shared,
+            queue,
             memory,
             ground,
-            file,
-            next: next.unwrap_or(Arrival(1)),
+            file: None,
+            next: Arrival(1),
             rule,
-            unsynced: Vec::new(),
+            patience,
+            hand: Hand::default(),
+            changes: Changes::default(),
             unsynced_bytes: 0,
             due: None,
             compact_from: COMPACT_FROM,
         };
-        if is_new {
-            writer.rewrite().map_err(|error| failed(&error))?;
-        }
+        writer.begin().map_err(|broken| format!("cannot use the journal {name}: {broken}"))?;
         Ok(writer)
     }
 
-    /// A file that is mostly empty is written anew.
-    pub fn compact_at_start(&mut self) {
-        self.compact(u64::MAX);
+    fn begin(&mut self) -> Result<(), Broken> {
+        let mark = self.ground.mark().map_err(io)?;
+        let Some(backend) = self.ground.open().map_err(io)? else {
+            return self.rewrite(self.is_loose()).map_err(NotAnew::broken);
+        };
+        let trusted = mark.is_none();
+        let file = File::open(backend, trusted).inspect_err(|broken| {
+            if broken.disk && trusted {
+                // What redb wrote in order to repair it may look as if it were on the disk.
+                self.set_mark(Some(Mark::ANY));
+            }
+        })?;
+        let refused = mark.filter(|mark| mark.is_of(file.id)).map_or(NONE_REFUSED, |mark| mark.refused);
+        let Replayed { next, loose, stale } = file.replay(&*self.memory, refused, Clock::start().now())?;
+        self.next = next;
+        self.changes.note(Change::Keys(stale));
+        if loose {
+            tracing::warn!(
+                "the relay did not end in order, with an interval for sync: every mailbox begins a new epoch"
+            );
+            self.memory.begin_epochs();
+        }
+        self.file = Some(file);
+        self.queue.counts.opened(self.ground.len());
+        let begun = if !trusted || loose {
+            // Neither the old epochs nor what was refused may come back. And what is not trusted is not written to.
+            self.rewrite(self.is_loose()).map_err(NotAnew::broken)
+        } else if self.is_loose() {
+            self.changes.loose = Some(true);
+            self.commit()
+        } else {
+            self.compact(u64::MAX)
+        };
+        if let Err(broken) = begun {
+            // What came back can be received meanwhile. Whoever starts after a crash finds all as it was found here.
+            self.turn_away(&broken);
+        }
+        Ok(())
+    }
+
+    /// Whether receivers get to see places that the file knows nothing of yet.
+    fn is_loose(&self) -> bool {
+        matches!(self.rule, SyncRule::Every(_))
     }
 
     /// Works until the journal is closed.
     pub fn run(mut self) {
-        let end = End(Arc::clone(&self.shared));
-        let patience = match self.rule {
-            SyncRule::Always => PATIENCE,
-            SyncRule::Every(interval) => interval,
-        };
-        loop {
-            let Work { sendings, closing } = self.shared.next(patience, self.due);
-            match self.rule {
-                SyncRule::Always => self.take(sendings),
-                SyncRule::Every(interval) => self.take_at_once(sendings, interval, closing),
-            }
-            if closing {
-                break;
+        let mut end = End { queue: Arc::clone(&self.queue), result: Err(Error::new(Kind::StorageFailed, PANICKED)) };
+        match catch_unwind(AssertUnwindSafe(|| self.work())) {
+            Ok(result) => end.result = result,
+            Err(_) => {
+                tracing::error!("the journal's thread panicked: sends are refused until the relay is started again");
+                self.distrust();
+                self.refuse_all(PANICKED);
             }
         }
-        let result = match self.file {
-            Some(_) => Ok(()),
-            None => Err(Error::new(
-                Kind::StorageFailed,
-                match self.rule {
-                    SyncRule::Always => "what was settled since the disk failed may come twice",
-                    SyncRule::Every(_) => "what was accepted last may be lost, what was settled last may come twice",
-                },
-            )),
-        };
-        let closing = std::mem::take(&mut self.shared.state.lock().closing);
         // The file and the directory are free before anybody hears of it.
         drop(self);
         drop(end);
-        closing.into_iter().for_each(|closed| closed(result.clone()));
     }
 
-    /// Everything is safe before it arrives.
-    fn take(&mut self, mut sendings: Vec<Box<dyn Sending>>) {
-        let changes = self.shared.changes();
-        if sendings.is_empty() && changes.is_empty() {
-            return;
+    fn work(&mut self) -> Result<(), Error> {
+        if self.file.is_none() {
+            self.heal();
         }
-        let kept: Vec<Kept> = sendings.iter_mut().map(|sending| sending.promise(take_next(&mut self.next))).collect();
-        match self.commit(&kept, changes) {
-            Ok(()) => {
-                sendings.into_iter().for_each(Sending::arrive);
-                self.compact(COMPACT_QUICK);
+        let patience = match self.rule {
+            SyncRule::Always => self.patience,
+            SyncRule::Every(interval) => interval,
+        };
+        loop {
+            let work = self.queue.next(patience, self.due);
+            let closing = work.closing;
+            let result = self.take(work);
+            if closing {
+                return self.close(result);
             }
-            Err(broken) => self.heal(&broken, sendings),
+            if let Err(broken) = result {
+                self.turn_away(&broken);
+                self.heal();
+            }
         }
     }
 
-    /// Everything arrives at once, and is safe after the interval at the latest.
-    fn take_at_once(&mut self, sendings: Vec<Box<dyn Sending>>, interval: Duration, closing: bool) {
-        for mut sending in sendings {
-            let kept = sending.promise(take_next(&mut self.next));
+    fn take(&mut self, Work { sendings, changes, since, barriers, closing }: Work) -> Result<(), Broken> {
+        self.changes.append(changes);
+        self.hand = Hand { sendings: sendings.into_iter().map(|sending| (self.next, sending)).collect(), barriers };
+        match self.rule {
+            SyncRule::Always => self.promise_all(),
+            SyncRule::Every(interval) => {
+                self.let_all_arrive();
+                if !closing && !self.is_due(since, interval) {
+                    return Ok(());
+                }
+                // At the end the file knows all that anybody has seen.
+                self.changes.loose = closing.then_some(false);
+            }
+        }
+        self.commit()?;
+        while let Some((_, sending)) = self.hand.sendings.pop_front() {
             sending.arrive();
-            self.unsynced_bytes += kept.letter.message.cost();
-            self.unsynced.push(kept);
+        }
+        self.hand.barriers.drain(..).for_each(|safe| safe(Ok(())));
+        if closing { Ok(()) } else { self.compact(COMPACT_QUICK) }
+    }
+
+    /// Gives everything its places; it arrives when it is safe.
+    fn promise_all(&mut self) {
+        for (first, sending) in &mut self.hand.sendings {
+            let record = sending.promise(self.next);
+            *first = self.next;
+            self.next.0 += record.messages.len() as u64;
+            self.changes.record(*first, record);
+        }
+    }
+
+    /// Gives everything its place at once; it is safe after the interval at the latest.
+    fn let_all_arrive(&mut self) {
+        while let Some((first, sending)) = self.hand.sendings.front_mut() {
+            *first = self.next;
+            let record = sending.promise(self.next);
+            let Some((first, sending)) = self.hand.sendings.pop_front() else { return };
+            sending.arrive();
+            self.next.0 += record.messages.len() as u64;
+            self.unsynced_bytes += record.messages.iter().map(|kept| kept.letter.message.cost()).sum::<usize>();
+            self.changes.record(first, record);
+        }
+    }
+
+    /// Whether it is time for a commit. What waits for one was there `since` then, or came now.
+    fn is_due(&mut self, since: Option<Instant>, interval: Duration) -> bool {
+        if self.changes.is_empty() {
+            return false;
         }
         let now = Instant::now();
-        let due = *self.due.get_or_insert(now + interval);
-        let may_wait = !self.unsynced.is_empty() && now < due && self.unsynced_bytes < UNSYNCED_BYTES_MAX;
-        if may_wait && !closing {
-            return;
-        }
+        let due = *self.due.get_or_insert_with(|| since.unwrap_or(now) + interval);
+        now >= due || self.unsynced_bytes >= UNSYNCED_BYTES_MAX
+    }
+
+    /// Writes all changes. A file that fails is not used again, nor trusted by whoever starts next.
+    fn commit(&mut self) -> Result<(), Broken> {
+        let changes = std::mem::take(&mut self.changes);
         (self.due, self.unsynced_bytes) = (None, 0);
-        let kept = std::mem::take(&mut self.unsynced);
-        let changes = self.shared.changes();
-        if kept.is_empty() && changes.is_empty() {
-            return;
+        let Some(file) = &self.file else { return Err(Broken::from(redb::StorageError::DatabaseClosed)) };
+        if changes.is_empty() {
+            return Ok(());
         }
-        match self.commit(&kept, changes) {
-            Ok(()) => self.compact(COMPACT_QUICK),
-            Err(broken) => self.heal(&broken, Vec::new()),
+        let start = Instant::now();
+        let committed = file.commit(changes);
+        match &committed {
+            Ok(()) => self.queue.counts.committed(start, self.ground.len()),
+            Err(_) => {
+                self.queue.counts.failed();
+                self.distrust();
+            }
+        }
+        committed
+    }
+
+    /// Writes down that the file is not to be relied on, and what in it was refused.
+    fn distrust(&mut self) {
+        let Some(file) = &self.file else { return };
+        let refused = self.hand.sendings.front().map_or(NONE_REFUSED, |(first, _)| *first);
+        self.set_mark(Some(Mark { file: file.id, refused }));
+    }
+
+    fn set_mark(&mut self, mark: Option<Mark>) {
+        if let Err(error) = self.ground.set_mark(mark) {
+            tracing::warn!(%error, "the mark beside the journal cannot be written");
         }
     }
 
-    fn commit(&self, kept: &[Kept], changes: super::Changes) -> Result<(), Broken> {
-        match &self.file {
-            Some(file) => file.commit(kept, changes),
-            // After a failure at the very end there is nothing to write to.
-            None => Err(Broken::from(redb::StorageError::DatabaseClosed)),
-        }
-    }
-
-    /// Refuses everything until a new file holds all of memory. A file that failed is neither read nor written again:
-    /// after a failed sync nobody knows what is on the disk and what is not.
-    fn heal(&mut self, broken: &Broken, lost: Vec<Box<dyn Sending>>) {
+    /// Refuses everything from now on.
+    fn turn_away(&mut self, broken: &Broken) {
         tracing::error!(error = %broken, "the journal failed: sends are refused until it can be written anew");
         self.file = None;
-        let mut trouble = if broken.full { FULL } else { FAILED };
-        let waiting = self.shared.set_trouble(Some(trouble));
-        lost.into_iter().chain(waiting).for_each(|sending| sending.refuse(not_safe(trouble)));
+        self.refuse_all(trouble(broken));
+    }
+
+    fn refuse_all(&mut self, trouble: &'static str) {
+        let mut waiting = self.queue.set_trouble(trouble);
+        let Hand { sendings, barriers } = std::mem::take(&mut self.hand);
+        Turned { sendings: sendings.into_iter().map(|(_, sending)| sending).collect(), barriers }.away(trouble);
+        waiting.away(trouble);
+    }
+
+    /// Waits until a new file holds all of memory, or the journal is to be closed. A file that failed is neither read
+    /// nor written again: after a failed sync nobody knows what is on the disk and what is not.
+    fn heal(&mut self) {
         let mut pause = PAUSE_MIN;
-        loop {
-            let closing = self.shared.pause(pause);
-            match self.rewrite() {
+        while !self.queue.pause(pause) {
+            // All of this is in memory.
+            self.queue.forget_changes();
+            pause = (pause * 2).min(PAUSE_MAX);
+            match self.rewrite(self.is_loose()) {
                 Ok(()) => {
                     tracing::warn!("the journal is written anew: sends are accepted again");
-                    self.shared.set_trouble(None);
+                    self.queue.clear_trouble();
                     return;
                 }
-                Err(broken) => {
+                Err(failed) => {
+                    let broken = failed.broken();
                     tracing::error!(error = %broken, again_in = ?pause, "the journal still cannot be written");
-                    trouble = if broken.full { FULL } else { FAILED };
-                    self.shared.set_trouble(Some(trouble));
+                    self.refuse_all(trouble(&broken));
                 }
             }
-            if closing {
-                return;
-            }
-            pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Ends. What could not be written is tried once more.
+    fn close(&mut self, result: Result<(), Broken>) -> Result<(), Error> {
+        if let Err(broken) = result {
+            if self.file.is_some() {
+                self.turn_away(&broken);
+            }
+            if let Err(failed) = self.rewrite(false) {
+                let lost = match self.rule {
+                    SyncRule::Always => "what was settled since the disk failed may come twice",
+                    SyncRule::Every(_) => "what was accepted last may be lost, what was settled last may come twice",
+                };
+                return Err(Error::new(Kind::StorageFailed, format!("{lost}: {}", failed.broken())));
+            }
+            tracing::warn!("the journal is written anew: nothing is lost");
+        }
+        if let Some(Err(broken)) = self.file.take().map(File::close) {
+            tracing::warn!(error = %broken, "the journal was not closed in order: nothing is lost, the next start is slower");
+        }
+        Ok(())
     }
 
     /// Writes all of memory into a new file, which takes the journal's place. What changes meanwhile joins the next
     /// commit, in which a change that the file knows already does nothing.
-    fn rewrite(&mut self) -> Result<(), Broken> {
-        let io = |error: std::io::Error| Broken::from(redb::StorageError::Io(error));
-        let file = File::create(self.ground.fresh().map_err(io)?, &self.memory.snapshot())?;
-        self.ground.adopt().map_err(io)?;
+    fn rewrite(&mut self, loose: bool) -> Result<(), NotAnew> {
+        let start = Instant::now();
+        let written =
+            self.ground.fresh().map_err(io).and_then(|fresh| File::create(fresh, &self.memory.snapshot(), loose));
+        let file = written.map_err(|broken| {
+            self.queue.counts.failed();
+            self.ground.discard();
+            NotAnew::Unwritten(broken)
+        })?;
+        self.ground.adopt().map_err(|error| {
+            self.queue.counts.failed();
+            NotAnew::Unplaced(io(error))
+        })?;
         self.file = Some(file);
         self.compact_from = COMPACT_FROM;
+        (self.changes, self.due, self.unsynced_bytes) = (Changes::default(), None, 0);
+        self.queue.counts.committed(start, self.ground.len());
+        if !matches!(self.ground.mark(), Ok(None)) {
+            self.set_mark(None);
+        }
         Ok(())
     }
 
     /// Writes the file anew if it is mostly empty and no more than `most` bytes are to be written.
-    fn compact(&mut self, most: u64) {
-        let length = self.ground.len();
+    fn compact(&mut self, most: u64) -> Result<(), Broken> {
+        let length = self.queue.counts.file_bytes();
         let kept = self.memory.bytes() as u64;
         if length < self.compact_from || length / COMPACT_RATIO < kept || kept > most {
-            return;
+            return Ok(());
         }
-        match self.rewrite() {
-            Ok(()) => tracing::info!(before = length, after = self.ground.len(), "the journal was compacted"),
-            Err(error) => {
-                tracing::warn!(%error, "the journal could not be compacted");
-                self.compact_from = length * 2;
+        match self.rewrite(self.is_loose()) {
+            Ok(()) => {
+                let after = self.queue.counts.file_bytes();
+                tracing::info!(before = length, after, "the journal was compacted");
+                Ok(())
             }
+            Err(NotAnew::Unwritten(broken)) => {
+                tracing::warn!(error = %broken, "the journal could not be compacted");
+                self.compact_from = length * 2;
+                Ok(())
+            }
+            Err(NotAnew::Unplaced(broken)) => Err(broken),
         }
     }
 }
 
-fn take_next(next: &mut Arrival) -> Arrival {
-    std::mem::replace(next, Arrival(next.0 + 1))
+/// However the thread ends, nobody waits for it any more.
+struct End {
+    queue: Arc<Queue>,
+    result: Result<(), Error>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.queue.end(&self.result, if self.result.is_ok() { CLOSED } else { PANICKED });
+    }
+}
+
+fn io(error: std::io::Error) -> Broken {
+    Broken::from(redb::StorageError::Io(error))
 }

@@ -1,0 +1,273 @@
+//! Drives a [`Session`] over a connection: brings it what happens, and carries out its orders.
+
+use std::{collections::VecDeque, future::poll_fn, io, task::Poll, time::Duration};
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    super::{super::Doors, Desk, come_back, for_hub},
+    pipe::{Peer, Pipe, Step},
+    session::{Order, Session, Terms, Unfit, Wants},
+};
+use crate::{
+    cursor::Cursor,
+    error::Error,
+    gate::Who,
+    hub::{Accepted, Event, Later, Stream},
+    id::{RequestId, SessionId},
+    mailbox::Max,
+    wire::v1::{self, Frame},
+};
+
+/// How much may be owed to a client in answers; while it is more, the client is not listened to.
+const OWED_BYTES_MAX: usize = 64 << 10;
+/// How long a close waits for the peer's.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a socket is opened with.
+pub struct Opening<'a> {
+    /// Whose it is.
+    pub session: &'a SessionId,
+    /// Its place in line.
+    pub stream: Stream,
+    /// What it has; what is missing behind that has not been told yet.
+    pub position: Cursor,
+}
+
+/// A socket under way.
+pub struct Talk<'a, P> {
+    doors: &'a Doors,
+    desk: Desk<'a>,
+    id: RequestId,
+    stream: Stream,
+    pipe: Pipe<P>,
+    session: Session,
+    sends: Sends,
+    start: Instant,
+}
+
+/// What a wait ended with.
+enum Happened {
+    /// Something for the session's receiver, or an error of its mailbox.
+    Event(Result<Event, Error>),
+    /// Everything up to here is acknowledged, by whatever way.
+    Settled(Cursor),
+    /// What became of a message that the client sent.
+    Sent(Option<String>, Result<Accepted, Error>),
+    /// Something on the connection.
+    Step(Step),
+}
+
+impl<'a, P: Peer> Talk<'a, P> {
+    /// Begins with what `head` says, and the welcome behind it.
+    pub fn new(peer: P, head: String, opening: Opening<'_>, doors: &'a Doors, desk: Desk<'a>, id: RequestId) -> Self {
+        let Opening { session, stream, position } = opening;
+        let terms = Terms {
+            window: desk.settings.window,
+            max: doors.answer_max(),
+            keepalive: desk.settings.keepalive,
+            leave_within: doors.config.write_timeout,
+        };
+        let mut pipe = Pipe::new(peer, super::message_bytes_max(&doors.config), doors.config.write_timeout);
+        pipe.raw(head);
+        pipe.text(v1::welcome(session, position, terms.window), false);
+        let session = Session::open(terms, position);
+        Self { doors, desk, id, stream, pipe, session, sends: Sends::default(), start: Instant::now() }
+    }
+
+    /// Goes on until the socket is closed.
+    ///
+    /// # Errors
+    /// The connection's end without a close.
+    pub async fn run(mut self) -> io::Result<()> {
+        loop {
+            self.pipe.check()?;
+            let now = self.start.elapsed();
+            if self.pipe.take_heard() || !self.listens() {
+                self.session.heard(now);
+            }
+            if self.doors.life.is_draining() {
+                self.session.drain(come_back(), now);
+            }
+            self.session.tick(now);
+            self.carry_out().await;
+            if self.session.is_over() {
+                // Whoever comes next need not wait for our farewell.
+                drop(self.stream);
+                return part(self.pipe).await;
+            }
+            match self.wait().await {
+                Happened::Event(Ok(Event::Batch(batch))) => self.session.mail(batch),
+                Happened::Event(Ok(Event::Superseded(wait))) => self.session.superseded(wait, self.start.elapsed()),
+                Happened::Event(Ok(Event::Draining | Event::Quiet)) => {}
+                Happened::Event(Err(error)) => self.session.failed(error),
+                Happened::Settled(upto) => self.session.settled(upto),
+                Happened::Sent(reference, result) => self.session.sent(reference, result),
+                Happened::Step(Step::Text(text)) => self.hear(&text),
+                Happened::Step(Step::Unfit(unfit)) => self.session.unfit(unfit),
+                Happened::Step(Step::Control | Step::Written) => {}
+                Happened::Step(Step::Closed) => {
+                    drop(self.stream);
+                    return write_all(&mut self.pipe).await;
+                }
+                Happened::Step(Step::Gone(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn listens(&self) -> bool {
+        self.session.listens() && self.pipe.owed() <= OWED_BYTES_MAX
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let listens = self.listens();
+        let Self { stream, pipe, session, sends, start, .. } = self;
+        let due = *start + session.due();
+        let due = pipe.stalled_at().map_or(due, |at| at.min(due));
+        // What waits is fetched when there is nobody in front of it.
+        let busy = pipe.has_mail();
+        let (wants, position) = (session.wants(), session.position());
+        let mailbox = async {
+            match wants {
+                Wants::Mail(_) | Wants::Room if busy => Happened::Event(Ok(stream.ended(due).await)),
+                Wants::Mail(max) => Happened::Event(stream.next(Some(position), max, due).await),
+                Wants::Room => room(stream, position, session, due).await,
+                Wants::Nothing => {
+                    sleep_until(due).await;
+                    Happened::Event(Ok(Event::Quiet))
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            (reference, result) = sends.next() => Happened::Sent(reference, result),
+            happened = mailbox => happened,
+            step = pipe.step(listens) => Happened::Step(step),
+        }
+    }
+
+    fn hear(&mut self, text: &str) {
+        let frame = v1::frame(text, &self.desk.limits);
+        let verb = match &frame {
+            Ok(Frame::Send { .. }) => Some("send"),
+            Ok(Frame::Ack(_)) => Some("ack"),
+            Ok(Frame::Auth) => Some("auth"),
+            Ok(Frame::Ping) => Some("ping"),
+            Err(_) => None,
+        };
+        if let Some(verb) = verb {
+            self.doors.metrics.request("ws", verb);
+        }
+        self.session.frame(frame);
+    }
+
+    /// Carries out what the session orders, and what it orders upon that.
+    async fn carry_out(&mut self) {
+        loop {
+            let orders = self.session.take_orders();
+            if orders.is_empty() {
+                return;
+            }
+            for order in orders {
+                match order {
+                    Order::Say(text) => self.pipe.text(text, false),
+                    Order::Mail(batch) => self.pipe.text(v1::messages_frame(&batch), true),
+                    Order::Refuse { reference, error } => {
+                        self.doors.refused(&error, self.id);
+                        self.pipe.text(v1::error_frame(reference.as_deref(), &error), false);
+                    }
+                    Order::Send { reference, draft } => match self.desk.gate.send(Who::Anybody, draft.to.clone()) {
+                        Ok(admission) => self.sends.add(reference, self.desk.hub.send(admission, for_hub(draft))),
+                        Err(error) => self.session.sent(reference, Err(error)),
+                    },
+                    Order::Acknowledge(upto) => {
+                        let result = self.stream.acknowledge(upto).await;
+                        self.session.acknowledged(upto, result);
+                    }
+                    Order::Ping => self.pipe.ping(),
+                    Order::Close { code, reason } => self.pipe.close(code, reason),
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the window has room again. First whatever can be seen without waiting, then the bell: a ring in between
+/// is kept.
+async fn room(stream: &mut Stream, position: Cursor, session: &Session, due: Instant) -> Happened {
+    // A gap needs no room.
+    let nothing = Max { messages: 0, bytes: 0 };
+    match stream.next(Some(position), nothing, Instant::now()).await {
+        Ok(Event::Quiet) => {}
+        event => return Happened::Event(event),
+    }
+    match stream.start().await {
+        Ok(upto) if session.would_settle(upto) => return Happened::Settled(upto),
+        Ok(_) => {}
+        Err(error) => return Happened::Event(Err(error)),
+    }
+    Happened::Event(Ok(stream.stirred(due).await))
+}
+
+/// Closes: what is left is written, and the peer may answer.
+async fn part<P: Peer>(mut pipe: Pipe<P>) -> io::Result<()> {
+    write_all(&mut pipe).await?;
+    if pipe.is_deaf() {
+        return Ok(());
+    }
+    let answer = async {
+        loop {
+            match pipe.step(true).await {
+                Step::Closed | Step::Gone(_) | Step::Unfit(Unfit::TooLarge(_) | Unfit::Broken(..)) => return,
+                Step::Text(_) | Step::Control | Step::Written | Step::Unfit(Unfit::Binary) => {}
+            }
+        }
+    };
+    // Time is up: whoever does not answer has no claim to a better end.
+    let _ = timeout(CLOSE_WITHIN, answer).await;
+    Ok(())
+}
+
+async fn write_all<P: Peer>(pipe: &mut Pipe<P>) -> io::Result<()> {
+    while let Some(stalled_at) = pipe.stalled_at() {
+        tokio::select! {
+            biased;
+            step = pipe.step(false) => if let Step::Gone(error) = step {
+                return Err(error);
+            },
+            () = sleep_until(stalled_at) => pipe.check()?,
+        }
+    }
+    Ok(())
+}
+
+/// The client's messages that have no answer yet, in their order.
+#[derive(Default)]
+struct Sends(VecDeque<Sending>);
+
+struct Sending {
+    reference: Option<String>,
+    result: Later<Accepted>,
+}
+
+impl Sends {
+    fn add(&mut self, reference: Option<String>, result: Later<Accepted>) {
+        self.0.push_back(Sending { reference, result });
+    }
+
+    /// Waits for the next answer. May be dropped.
+    async fn next(&mut self) -> (Option<String>, Result<Accepted, Error>) {
+        poll_fn(|cx| {
+            for index in 0..self.0.len() {
+                let Poll::Ready(result) = self.0[index].result.as_mut().poll(cx) else { continue };
+                let reference = self.0.remove(index).and_then(|sending| sending.reference);
+                if self.0.is_empty() {
+                    self.0 = VecDeque::new();
+                }
+                return Poll::Ready((reference, result));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
