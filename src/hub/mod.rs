@@ -69,6 +69,7 @@ pub struct SessionInfo {
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     store: AnyStore,
     desks: Arc<Desks>,
@@ -94,6 +95,11 @@ impl Hub {
         Self(Arc::new(Inner { store, desks: bells.0, life, metrics, ttl }))
     }
 
+    /// The same mailboxes and receivers in another life of this process.
+    pub fn in_life(&self, life: Lifecycle) -> Self {
+        Self(Arc::new(Inner { life, ..(*self.0).clone() }))
+    }
+
     /// The time.
     pub fn clock(&self) -> Clock {
         self.0.life.clock
@@ -105,7 +111,7 @@ impl Hub {
     /// # Errors
     /// As [`crate::storage::Store::append`], and [`Kind::Draining`]: nothing was kept.
     pub fn send(&self, admission: Admission<gate::Send>, draft: Draft) -> Later<Accepted> {
-        if self.0.life.is_draining() {
+        if !self.0.life.takes_messages() {
             // What is in memory alone would end with the process; and what is not, nobody here could receive any more.
             return Box::pin(ready(Err(Error::new(
                 Kind::Draining,

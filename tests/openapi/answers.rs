@@ -157,6 +157,7 @@ fn problems_of_protocol_v1_fit() {
         ("/v1/messages", "?session=s&after=x", "invalid_cursor"),
         ("/v1/events", "?session=", "invalid_session"),
         ("/v1/ws", "", "invalid_session"),
+        ("/v1/ws", "?session=s", "upgrade_required"),
     ] {
         asked.refused(kind, "GET", path, query, None);
     }

@@ -36,6 +36,7 @@ phase 'cargo clippy' cargo clippy --locked --all-targets -- -D warnings
 # With the output of tests that pass: that is where they say what they measured, or skipped.
 phase 'cargo test' cargo test --locked -- --show-output
 [[ ! -f client-js/package.json ]] || phase 'client-js' npm_tests client-js
+phase 'x0 drop-in' node --test client-js/x0/tests/*.test.mjs
 phase 'browser' browser_tests
 phase 'scripts' tests/ops/scripts.sh
 phase 'systemd units' tests/ops/units.sh

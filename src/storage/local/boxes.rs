@@ -110,12 +110,12 @@ impl<J: Journal> Boxes<J> {
     /// Tells the journal what left, and what the messages that stay do not tell. Called under the mailbox's lock, so
     /// that the journal hears everything in order.
     fn note_left(&self, of: &SessionId, mailbox: &mut Mailbox, left: Vec<Arrival>) {
-        let known_changed = mailbox.take_missing_changed() || (!left.is_empty() && !mailbox.is_told_by_letters());
+        if mailbox.take_missing_changed() || (!left.is_empty() && !mailbox.is_told_by_letters()) {
+            self.journal.note(Change::Known(of.clone(), known(mailbox)));
+        }
+        // Last: a commit may come between the two, and without its messages a mailbox's newest place is to be known.
         if !left.is_empty() {
             self.journal.note(Change::Left(left));
-        }
-        if known_changed {
-            self.journal.note(Change::Known(of.clone(), known(mailbox)));
         }
     }
 

@@ -5,17 +5,20 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 
+/** What is served where. A page of the drop-in's reaches it by the path that it has in the tree. */
 const ROOTS = {
-  page: new URL('../page/', import.meta.url),
-  example: new URL('../../../examples/x0-example-10/', import.meta.url),
+  '/page/': new URL('../page/', import.meta.url),
+  '/example/': new URL('../../../examples/x0-example-10/', import.meta.url),
+  '/client-js/x0/': new URL('../../../client-js/x0/', import.meta.url),
+  '/client-js/x0/tests/page/': new URL('../../../client-js/x0/tests/page/', import.meta.url),
 };
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css' };
 
-/** Serves the test's page under /page/ and the example under /example/. */
+/** Serves the pages of ROOTS, and the files beside them. */
 export async function startStatic() {
   const server = createServer(async (request, response) => {
-    const [, root, name, ...rest] = new URL(request.url, 'http://localhost').pathname.split('/');
-    const known = Object.hasOwn(ROOTS, root) && /^[\w.-]*$/.test(name) && !name.startsWith('.') && rest.length === 0;
+    const [, root, name] = /^(\/.*?)([^/]*)$/.exec(new URL(request.url, 'http://localhost').pathname);
+    const known = Object.hasOwn(ROOTS, root) && /^[\w.-]*$/.test(name) && !name.startsWith('.');
     try {
       if (!known) throw new Error('unknown path');
       const file = new URL(name || 'index.html', ROOTS[root]);

@@ -213,7 +213,7 @@ impl File {
             memory.restore(session, epoch, letter).map_err(failed)?;
             last = arrival;
         }
-        let mut stale = Vec::new();
+        let (mut stale, mut keys) = (Vec::new(), Vec::new());
         for row in table(&transaction, KEYS)?.iter()? {
             let (digest, row) = row?;
             let digest = Digest(digest.value());
@@ -223,9 +223,12 @@ impl File {
             if first >= refused || kept.expires <= now {
                 stale.push(digest);
             } else {
-                memory.restore_key(kept);
+                keys.push(kept);
             }
         }
+        // As they were used.
+        keys.sort_by_key(|kept| kept.expires);
+        keys.into_iter().for_each(|kept| memory.restore_key(kept));
         Ok(Replayed { next: Arrival(last.0 + 1), loose, stale })
     }
 

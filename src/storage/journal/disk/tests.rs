@@ -30,7 +30,7 @@ mod faults;
 mod model;
 mod rounds;
 
-const MAX: Max = Max { messages: 1_000, bytes: 1 << 20 };
+const MAX: Max = Max { messages: 10_000, bytes: 1 << 25 };
 /// How long a failing disk's recovery may take; the first attempts come after 100 and 200 ms.
 const SOON: Duration = Duration::from_secs(20);
 /// Longer than any test waits.
@@ -42,12 +42,12 @@ impl Ring for Deaf {
 }
 
 fn limits(messages: usize, drop_oldest: bool) -> Limits {
-    let mailbox = Capacity { messages, bytes: 1 << 20, drop_oldest };
-    Limits { mailbox, sessions: 100, memory: 1 << 24, forget_after_ms: 3_600_000 }
+    let mailbox = Capacity { messages, bytes: 1 << 22, drop_oldest };
+    Limits { mailbox, sessions: 100, memory: 1 << 25, forget_after_ms: 3_600_000 }
 }
 
 fn over(journal: Disk) -> Local<Disk> {
-    Local::new(journal, limits(1_000, false), Clock::start(), Arc::new(Deaf)).expect("a good journal")
+    Local::new(journal, limits(10_000, false), Clock::start(), Arc::new(Deaf)).expect("a good journal")
 }
 
 /// A store on a disk, with a sync before every answer.

@@ -121,14 +121,14 @@ impl Writer {
         let Some(backend) = self.ground.open().map_err(io)? else {
             return self.rewrite(self.is_loose()).map_err(NotAnew::broken);
         };
-        let file = File::open(backend, mark.is_none()).inspect_err(|broken| {
-            if broken.disk && mark.is_none() {
+        let trusted = mark.is_none();
+        let file = File::open(backend, trusted).inspect_err(|broken| {
+            if broken.disk && trusted {
                 // What redb wrote in order to repair it may look as if it were on the disk.
                 self.set_mark(Some(Mark::ANY));
             }
         })?;
-        let mark = mark.filter(|mark| mark.is_of(file.id));
-        let refused = mark.map_or(NONE_REFUSED, |mark| mark.refused);
+        let refused = mark.filter(|mark| mark.is_of(file.id)).map_or(NONE_REFUSED, |mark| mark.refused);
         let Replayed { next, loose, stale } = file.replay(&*self.memory, refused, Clock::start().now())?;
         self.next = next;
         self.changes.note(Change::Keys(stale));
@@ -140,8 +140,8 @@ impl Writer {
         }
         self.file = Some(file);
         self.queue.counts.opened(self.ground.len());
-        let begun = if mark.is_some() || loose {
-            // Neither the old epochs nor what was refused may come back.
+        let begun = if !trusted || loose {
+            // Neither the old epochs nor what was refused may come back. And what is not trusted is not written to.
             self.rewrite(self.is_loose()).map_err(NotAnew::broken)
         } else if self.is_loose() {
             self.changes.loose = Some(true);
