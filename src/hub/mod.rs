@@ -14,7 +14,7 @@ use crate::{
     gate::{self, Admission},
     id::{Key, SessionId},
     lifecycle::{Clock, Lifecycle},
-    mailbox::{Letter, Max, Settle},
+    mailbox::{Batch, Letter, Max, Settle},
     message::{Message, Seq, Shape, UnixMs},
     metrics::{JournalLevels, Levels, Loss, Metrics},
     storage::{AnyStore, JournalFigures, MailboxInfo, Page, Posting, Ring, Totals},
@@ -219,6 +219,19 @@ impl Hub {
             self.0.desks.ring(of);
         }
         Ok(messages)
+    }
+
+    /// What comes after a cursor, for somebody who does not wait and is no receiver.
+    ///
+    /// # Errors
+    /// As [`crate::storage::Store::batch`].
+    pub async fn glance(
+        &self,
+        admission: &Admission<gate::Receive>,
+        after: Option<Cursor>,
+        max: Max,
+    ) -> Result<Batch, Error> {
+        self.0.store.batch(&admission.intent().of, after, max).await
     }
 
     /// How long an answer to `after` is to be held back, because the session's receiver has had it before.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::common::{
     Conn, Cut, PROMPT, Relay, assert_prompt, eventually, timed,
     v1::{Cursor, Door, Event, Receiver, get, numbered, poll_target},
@@ -175,8 +177,11 @@ fn a_request_that_comes_whole_only_as_its_connection_ends_displaces_nobody() {
         old.send(most);
         let mut new = parked(&relay, &session, &cursor);
         let connections = relay.metric("x0_relay_http_connections");
+        // Both are there when the relay looks.
+        relay.process.signal(Signal::SIGSTOP);
         old.send(last);
         old.cut(how);
+        relay.process.signal(Signal::SIGCONT);
         eventually("the old connection is gone", PROMPT, || {
             (relay.metric("x0_relay_http_connections") < connections).then_some(())
         });

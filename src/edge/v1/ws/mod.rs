@@ -55,6 +55,10 @@ fn message_bytes_max(config: &settings::Http) -> usize {
 
 /// Serves until the client, or a newer one, or the relay's end ends it.
 pub async fn serve(park: Park, socket: &mut Socket, doors: &Doors) {
+    if socket.has_ended() {
+        // Nobody listens, and somebody else may be the receiver by now.
+        return;
+    }
     let result = match open(&park.attach, doors).await {
         // Boxed, so that polls, which wait in the same place, need no room for it.
         Ok((stream, start)) => Box::pin(talk(&park, stream, start, socket, doors)).await,
@@ -89,7 +93,8 @@ async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors
     doors.refused(error, id);
     let body = v1::problem(error, id);
     let (status, body_bytes) = (reply::status(error), Some(body.len()));
-    let head = reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error) };
+    let head =
+        reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error), v1: true };
     socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await
 }
 

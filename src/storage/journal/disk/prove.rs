@@ -195,7 +195,10 @@ async fn prove_a_million_messages() {
         let start = Instant::now();
         let (store, grown) = peak_mib(async { open(path, SyncRule::Always) }).await;
         let took = start.elapsed();
-        println!("{what}: {pending} back after {took:?}, with {grown} MiB more at the peak, {} MiB in all", mib("VmRSS:"));
+        println!(
+            "{what}: {pending} back after {took:?}, with {grown} MiB more at the peak, {} MiB in all",
+            mib("VmRSS:")
+        );
         assert_eq!(store.survey(0).await.expect("memory").0.messages, pending);
         assert!(took < BACK, "{took:?}");
         store.close().await.expect("a good disk");
