@@ -26,7 +26,7 @@ mod session;
 #[cfg(test)]
 mod client;
 
-use drive::{Opening, Talk};
+use drive::Talk;
 use handshake::Handshake;
 use pipe::Peer;
 
@@ -85,8 +85,10 @@ async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, door
     let Ok(desk) = desk(doors) else { return Ok(()) };
     // Also one of another epoch: until the gap is told that says so, the client must not believe to be further.
     let position = park.attach.after.unwrap_or(start);
-    let opening = Opening { session: &park.attach.session, stream, position };
-    Talk::new(peer, park.handshake.head(), opening, doors, desk, park.id).run().await
+    let mut talk = Talk::new(peer, position, doors, desk, park.id);
+    talk.begin(park.handshake.head(), &park.attach.session);
+    talk.run(stream).await?;
+    talk.part().await
 }
 
 async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors) -> io::Result<()> {
