@@ -24,8 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Relay, eventually, prove, request};
-use load::{Browser, Figures, Front, Page, PageSends, Pair, while_all_send};
+use common::{Relay, eventually, prove, request, v1::Door};
+use load::{Browser, Figures, Front, Modern, ModernSends, Page, PageSends, Pair, while_all_send};
 
 /// What the end of a relay may take whose place is taken.
 const SOON: Duration = Duration::from_secs(15);
@@ -67,11 +67,18 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Lets relays on disk follow each other while pages, and x0's own front, send and receive.
+/// Lets relays on disk follow each other while pages, x0's own front, and clients of protocol v1 send and receive.
 fn takeovers(rounds: usize, pages: usize, fronts: usize) -> Figures {
     let place = Place::new();
     let mut relay = place.on_disk(&[]);
     let addr = relay.addr();
+    let modern = Door::ACKNOWLEDGING.into_iter().flat_map(|door| {
+        (0..pages.div_ceil(4)).map(move |n| {
+            let session = format!("v1-{door:?}-{n}");
+            let sender = Box::new(ModernSends::new(addr, session.clone()));
+            Pair { sender, receiver: Box::new(Modern::new(addr, session, door)) }
+        })
+    });
     let pairs = (0..pages + fronts).map(|n| {
         let session = format!("s{n}");
         let receiver = Box::new(Page(Browser::new(addr), session.clone()));
@@ -82,7 +89,7 @@ fn takeovers(rounds: usize, pages: usize, fronts: usize) -> Figures {
         }
     });
     let mut slowest = Duration::ZERO;
-    let figures = while_all_send(pairs.collect(), |progress| {
+    let figures = while_all_send(pairs.chain(modern).collect(), |progress| {
         for _ in 0..rounds {
             progress.until_accepted(200);
             let begun = Instant::now();

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     path::PathBuf,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,11 +16,14 @@ use crate::common::{
     Broken, Conn, eventually,
     packets::Packets,
     random::Random,
+    v1::{self, Cursor, Door},
     x0::{Answer, poll_request, set_body, set_request},
 };
 
 /// Nothing takes longer, not even what waits for the whole of a takeover.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a receiver of protocol v1 listens before it looks whether it has everything.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// Between two messages of one sender, at most.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -295,4 +299,88 @@ fn the_count_sees_what_is_lost_repeated_and_out_of_order() {
     let seen = (figures.accepted, figures.delivered, figures.repeated, figures.out_of_order, figures.lost);
     assert_eq!(seen, (6, 4, 2, 1, 2));
     assert_eq!(figures.stopped["refused"], 1);
+}
+
+/// A receiver of protocol v1: it comes back by itself, from its cursor, and is not to be refused.
+pub struct Modern {
+    addr: SocketAddr,
+    session: String,
+    door: Door,
+    after: Option<Cursor>,
+    link: Option<v1::Receiver>,
+}
+
+impl Modern {
+    pub fn new(addr: SocketAddr, session: String, door: Door) -> Self {
+        Self { addr, session, door, after: None, link: None }
+    }
+
+    fn link(&mut self) -> Result<Option<&mut v1::Receiver>, String> {
+        if self.link.is_none() {
+            match v1::Receiver::try_open(self.addr, &self.session, self.door, self.after.as_ref()) {
+                Ok(link) => self.link = Some(link),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(error.to_string()),
+                // It broke before it was open: the next one waits for the new relay.
+                Err(_) => {}
+            }
+        }
+        Ok(self.link.as_mut())
+    }
+}
+
+impl Receiver for Modern {
+    fn receive(&mut self) -> Result<Vec<u64>, String> {
+        let Some(link) = self.link()? else { return Ok(Vec::new()) };
+        match link.next(HEARD_WITHIN) {
+            Ok(v1::Event::Message(message)) => return Ok(vec![message.number()]),
+            Ok(v1::Event::Cursor(cursor)) => {
+                // What is not acknowledged comes again.
+                let told = link.ack();
+                self.after = Some(cursor);
+                if told.is_err() {
+                    self.link = None;
+                }
+            }
+            Ok(v1::Event::Drain(_)) | Err(Broken::Ended | Broken::Cut(_)) => self.link = None,
+            Err(Broken::Late(_)) => {}
+            other => return Err(format!("{:?}: {other:?}", self.door)),
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// A sender of protocol v1: a broken connection makes it send again, with the same key.
+pub struct ModernSends {
+    addr: SocketAddr,
+    session: String,
+    conn: Option<Conn>,
+}
+
+impl ModernSends {
+    pub fn new(addr: SocketAddr, session: String) -> Self {
+        Self { addr, session, conn: None }
+    }
+}
+
+impl Sender for ModernSends {
+    fn send(&mut self, n: u64) -> Result<usize, String> {
+        let key = format!("{}-{n}", self.session);
+        let request = v1::send_request("a", &self.session, &v1::numbered(n), Some(&key));
+        for again in 0..4 {
+            let mut conn = match self.conn.take() {
+                Some(conn) => conn,
+                None => Conn::try_open(self.addr).map_err(|error| format!("connection refused: {error}"))?,
+            };
+            let _ = conn.try_send(&request);
+            match conn.try_response(PATIENCE) {
+                Ok(response) if response.status == 201 => {
+                    self.conn = (!response.closes()).then_some(conn);
+                    return Ok(again);
+                }
+                Err(Broken::Ended) => {}
+                other => return Err(format!("{other:?}")),
+            }
+        }
+        Err("four connections broke, one after the other".to_owned())
+    }
 }
