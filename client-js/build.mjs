@@ -8,10 +8,14 @@ import { minify } from 'terser';
 
 /**
  * Members that only the client's own parts know of each other: their names may be shortened. Nothing that the relay, the
- * browser, the storage or a user sees may be here; tests/bundle.test.js drives the minified module.
+ * browser, the storage or a user sees may be here; the tests drive the minified module.
  */
-const INTERNAL =
-  'accepted acked anew api asked busy call changed cut deadline drain drained drop due emit epoch flush forget handle handled heard inbox isClosed isOpen link listeners live lost notBefore ousted postOnly reachable refs refused refusedSince renewable renewed sender settle socket spoil step take tell isStale via was'.split(' ');
+const INTERNAL = [
+  ...['accepted', 'acked', 'anew', 'api', 'asked', 'busy', 'call', 'changed', 'control', 'cut', 'deadline', 'drain', 'drained'],
+  ...['drop', 'due', 'emit', 'entries', 'epoch', 'flush', 'forget', 'handle', 'handled', 'heard', 'inbox', 'isStale', 'link'],
+  ...['live', 'lost', 'machine', 'notBefore', 'ousted', 'postOnly', 'reachable', 'receiver', 'refused', 'refusedSince'],
+  ...['remove', 'renewable', 'sender', 'settle', 'socket', 'spoil', 'step', 'take', 'tell', 'via'],
+];
 
 const at = (path) => new URL(path, import.meta.url);
 const { version } = JSON.parse(await readFile(at('package.json'), 'utf8'));
@@ -38,7 +42,7 @@ export async function shrink(text) {
     module: true,
     ecma: 2020,
     compress: { passes: 4, unsafe_arrows: true, pure_getters: true, unsafe: true },
-    mangle: { properties: { regex: new RegExp(`^(${INTERNAL.join('|')})$`) } },
+    mangle: { properties: { builtins: true, regex: new RegExp(`^(${INTERNAL.join('|')})$`) } },
     format: { comments: false, preamble: banner },
   });
   return `${code}\n`;

@@ -78,10 +78,11 @@ var pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 var backoff = (failures) => Math.random() * Math.min(MOST_MS, FIRST_MS * 2 ** failures);
 
 // src/delivery.js
-function createDelivery({ inbox, attempts, listeners, emit, isClosed, handled }) {
+function createDelivery(house, listeners, attempts) {
+  const { inbox, emit, signal } = house;
   let busy = false;
   const give = async (listener, message) => {
-    for (let attempt = 1; !isClosed() && listeners.has(listener); attempt++) {
+    for (let attempt = 1; !signal.aborted && listeners.has(listener); attempt++) {
       try {
         return await listener(message);
       } catch (cause) {
@@ -95,12 +96,12 @@ function createDelivery({ inbox, attempts, listeners, emit, isClosed, handled })
   return async () => {
     if (busy) return;
     busy = true;
-    for (let item; !isClosed() && listeners.size && (item = inbox.next()); ) {
+    for (let item; !signal.aborted && listeners.size && (item = inbox.next()); ) {
       const { gap, message } = item;
       if (gap) emit("gap", gap);
       else if (message) for (const listener of [...listeners]) await give(listener, message);
       inbox.done();
-      handled();
+      house.receiver.handled();
     }
     busy = false;
   };
@@ -173,7 +174,11 @@ function createInbox(after) {
       const last = received.seq;
       if (gap?.to == null) {
         if (gap && anew) push((messages[0]?.seq ?? end.seq + 1) - 1, { gap });
-      } else if (gap.to > last) push(gap.to, { gap: { ...gap, from: Math.max(gap.from ?? 0, last + 1) } });
+      } else if (gap.to > last) push(gap.to, { gap: { ...gap, from: Math.max(
+        /** @type {number} */
+        gap.from,
+        last + 1
+      ) } });
       for (const message of messages) {
         const { seq } = message;
         const from = received.seq + 1;
@@ -216,7 +221,7 @@ function watchPage(tell, signal) {
 
 // src/machine.js
 var SECOND = 1e3;
-var PATIENCE = 4 * SECOND;
+var PATIENCE = 2.5 * SECOND;
 var PATIENCE_MOST = 20 * SECOND;
 var PATIENCE_OUSTED = 2 * SECOND;
 var QUIET = 25 * SECOND;
@@ -467,7 +472,7 @@ async function sse({ api, session, after, tell, signal, drained }) {
   const decoder = new TextDecoder();
   for (let text = ""; ; ) {
     const { value, done } = await reader.read();
-    if (done) throw Error("the event stream has ended");
+    if (done) throw Error("the events ended");
     tell({ type: "heard" });
     const blocks = (text + decoder.decode(value, { stream: true })).split("\n\n");
     text = /** @type {string} */
@@ -500,10 +505,8 @@ async function websocket({ api, session, after, WebSocket, tell, signal, link })
   link.send = (frame) => socket.send(JSON.stringify(frame));
   signal.addEventListener("abort", () => socket.close());
   socket.onmessage = ({ data }) => tell(JSON.parse(data));
-  socket.onerror = () => {
-  };
   return new Promise((_, reject) => {
-    socket.onclose = ({ code }) => reject(Error(`the WebSocket was closed: ${code}`));
+    socket.onerror = socket.onclose = ({ code = "error" }) => reject(Error(`WebSocket: ${code}`));
   });
 }
 
@@ -512,13 +515,15 @@ var ways = { websocket, sse, poll };
 
 // src/receiver.js
 var ACK_PAUSE_MS = 50;
-function createReceiver(options, { api, emit, inbox, sender, changed }) {
+function createReceiver(options, house) {
+  const { api, emit, inbox } = house;
   const { session, wait = 1e4, keepalive = 15e3, transports = ["websocket", "sse", "poll"] } = options;
   const WebSocket = (
     /** @type {typeof globalThis.WebSocket} */
     options.WebSocket ?? globalThis.WebSocket
   );
   const possible = transports.filter((name) => name === "websocket" ? WebSocket : ways[name]);
+  if (!possible[0]) throw new TypeError("no such transport");
   const machine = createMachine(possible, keepalive, wait);
   const links = /* @__PURE__ */ new Map();
   const events = [];
@@ -535,7 +540,7 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
       for (const effect of machine.handle(next, now(), inbox.size > 0)) perform(effect);
     }
     stepping = false;
-    changed();
+    house.changed();
   };
   const perform = ([what, subject, transport]) => {
     if (what === "state") {
@@ -552,7 +557,7 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
   const open = (id, transport) => {
     const control = new AbortController();
     const { signal } = control;
-    const link = { id, abort: () => control.abort() };
+    const link = { id, control };
     const tell = (heard) => links.has(id) && hear2(link, heard);
     const cursor = () => inbox.cursor;
     const after = acked = cursor();
@@ -565,8 +570,8 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
   const drop = (id) => {
     const link = links.get(id);
     links.delete(id);
-    link?.abort();
-    if (link?.send) sender().cut();
+    link?.control.abort();
+    if (link?.send) house.sender.cut();
   };
   const ended = (id, end) => {
     const anew = end.error?.kind === "invalid_cursor";
@@ -585,8 +590,8 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
       if (heard.cursor) inbox.welcome(heard.cursor);
       step({ type, id });
     } else if (type === "messages") inbox.take(heard);
-    else if (type === "sent") sender().accepted(heard);
-    else if (type === "error") sender().refused(heard);
+    else if (type === "sent") house.sender.accepted(heard);
+    else if (type === "error") house.sender.refused(heard);
     else if (type === "expiring" && api.renewable) renew(link);
     step({ type: "heard", id });
   };
@@ -620,11 +625,10 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
     step,
     ack,
     socket,
-    state: machine.state,
-    isOpen: () => machine.reachable,
-    due: () => machine.due,
+    machine,
     /** Another item is handled. */
     async handled() {
+      house.changed();
       if (!inbox.size) for (const go of drains.splice(0)) go();
       else {
         if (pausing) return;
@@ -640,9 +644,10 @@ function createReceiver(options, { api, emit, inbox, sender, changed }) {
 // src/outbox.js
 var KEY_MS = 54e4;
 var FAILURES_MOST = 3;
-var PASSING = [401, 408, 429];
+var PASSING = [408, 429];
+var UNAUTHORIZED = 401;
 var MAILBOX_FULL = 507;
-function createOutbox(entries, patience) {
+function createOutbox(entries, patience, renewable) {
   let failures = 0;
   let pausedUntil = 0;
   const pause2 = () => backoff(Math.min(failures++, FAILURES_MOST));
@@ -687,7 +692,8 @@ function createOutbox(entries, patience) {
     refused(entry, { status = 0, retryAfter = 0 }, now2) {
       entry.via = void 0;
       entry.refusedSince ??= now2;
-      if (status < 500 && !PASSING.includes(status) || now2 >= entry.refusedSince + patience) return true;
+      const passing = status >= 500 || PASSING.includes(status) || renewable && status === UNAUTHORIZED;
+      if (!passing || now2 >= entry.refusedSince + patience) return true;
       entry.notBefore = now2 + Math.max(retryAfter, pause2());
       if (status !== MAILBOX_FULL) pausedUntil = entry.notBefore;
       return false;
@@ -703,25 +709,28 @@ function createOutbox(entries, patience) {
 // src/sender.js
 var ANSWER_MS = 3e4;
 function createSender({ session, from = session, queue = 256, patience = 6e4 }, house) {
-  const { api, entries, emit, isClosed, isOpen, socket, changed } = house;
-  const outbox = createOutbox(entries, patience);
+  const { api, entries, emit, signal } = house;
+  const outbox = createOutbox(entries, patience, api.renewable);
   let refs = 0;
-  const accepted = (entry, { id, recipients, duplicate }) => {
+  const accepted = (entry, sent) => {
     if (entry) outbox.remove(entry);
-    entry?.settle?.[0]({ id, recipients, duplicate });
+    entry?.settle?.[0](sent);
   };
   const failed = (entry, error) => {
     Object.assign(error, { sent: entry.draft });
     outbox.remove(entry);
     if (entry.settle) entry.settle[1](error);
     else emit("error", error);
+    house.changed();
   };
   const refused = (entry, error) => outbox.refused(entry, error, now()) && failed(entry, error);
-  const find = ({ ref }) => entries.find((entry) => ref && entry.ref === ref);
+  const find = (ref) => entries.find((entry) => ref && entry.ref === ref);
   const post = async (entry) => {
     try {
       const response = await api.call("messages", { body: entry.draft, signal: AbortSignal.timeout(ANSWER_MS) });
-      accepted(entry, await response.json());
+      const sent = await response.json();
+      if (!sent.id) throw Error();
+      accepted(entry, sent);
     } catch (cause) {
       const error = (
         /** @type {Told} */
@@ -731,12 +740,11 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
       else outbox.lost(entry, now());
       if (error.code === "token") emit("error", error);
     }
-    changed();
+    house.changed();
   };
   return {
-    entries,
     /** @param {any} frame */
-    accepted: (frame) => accepted(find(frame), frame),
+    accepted: ({ type, ref, ...sent }) => accepted(find(ref), sent),
     /**
      * @param {string | readonly string[]} to @param {unknown} payload @param {import('./x0-relay.d.ts').SendOptions} options
      * @returns {Promise<Sent>}
@@ -744,20 +752,20 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
     async send(to, payload, { type, ttl, key = randomKey() } = {}) {
       const addresses = [to].flat().map((address) => address.includes(":") ? address : `session:${address}`);
       const draft = { to: addresses, payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
-      if (isClosed()) throw new RelayError("closed", "the client is closed");
+      if (signal.aborted) throw new RelayError("closed", "the client is closed");
       if (entries.length >= queue) throw new RelayError("queue_full", "too many messages wait to be sent");
       return new Promise((...settle) => {
         entries.push({ draft, settle });
-        changed();
+        house.changed();
       });
     },
     /** Sends what can be sent. */
     flush() {
-      if (isClosed()) return;
-      const link = socket();
-      for (const entry of isOpen() ? outbox.take(now(), link) : []) {
+      if (signal.aborted) return;
+      const link = house.receiver.socket();
+      for (const entry of house.receiver.machine.reachable ? outbox.take(now(), link) : []) {
         if (outbox.isStale(entry, now())) {
-          failed(entry, new RelayError("uncertain", "it may, or may not, have been accepted"));
+          failed(entry, new RelayError("uncertain", "it may have been accepted, or not"));
         } else if (link && entry.via === "websocket") {
           const { type: message_type, ...draft } = entry.draft;
           entry.ref = `${++refs}`;
@@ -766,10 +774,10 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
       }
     },
     /** When to look next. */
-    due: () => isOpen() ? outbox.due(now()) : Infinity,
+    due: () => house.receiver.machine.reachable ? outbox.due(now()) : Infinity,
     /** @param {any} frame */
     refused(frame) {
-      const entry = find(frame);
+      const entry = find(frame.ref);
       if (entry?.via === "websocket") refused(entry, refusal(frame));
       else emit("error", refusal(frame));
     },
@@ -785,20 +793,21 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
 var randomKey = () => crypto.getRandomValues(new Uint8Array(16)).join("-");
 
 // src/relay.js
-var TIMER_MOST_MS = 2 ** 31 - 1;
+var TIMER_MOST_MS = 2e9;
 function connect(url, options) {
   const { session, token, storage, attempts = 3, fetch = globalThis.fetch } = options;
   if (!session) throw new TypeError("session is missing");
   const base = new URL(url, globalThis.location?.href).href.replace(/\/*$/, "");
   const listeners = { message: /* @__PURE__ */ new Set(), gap: /* @__PURE__ */ new Set(), state: /* @__PURE__ */ new Set(), error: /* @__PURE__ */ new Set() };
   const closing = new AbortController();
+  const { signal } = closing;
   const place = `x0-relay ${base} ${session}`;
   let saved = "";
   let timer;
   let timerAt = Infinity;
   const emit = (name, event) => {
-    if (name === "error" && !listeners.error.size) console.error(event);
-    for (const listener of listeners[name]) {
+    const set = listeners[name];
+    for (const listener of name === "error" && !set.size ? [console.error] : set) {
       try {
         listener(event);
       } catch (error) {
@@ -815,13 +824,13 @@ function connect(url, options) {
   };
   const save = () => {
     if (!storage) return;
-    const unsent = sender.entries.map(({ draft, since }) => ({ draft, since }));
+    const unsent = entries.map(({ draft, since }) => ({ draft, since }));
     const text = JSON.stringify({ cursor: inbox.cursor, unsent });
     if (text !== saved) tryStorage(() => storage.setItem(place, text));
     saved = text;
   };
   const schedule = () => {
-    const due = isClosed() ? Infinity : Math.min(receiver.due(), sender.due());
+    const due = signal.aborted ? Infinity : Math.min(receiver.machine.due, sender.due());
     if (due === timerAt) return;
     clearTimeout(timer);
     timerAt = due;
@@ -839,31 +848,29 @@ function connect(url, options) {
     schedule();
     deliver();
   };
-  const isClosed = () => closing.signal.aborted;
   const kept = tryStorage(() => JSON.parse(storage?.getItem(place) || "{}")) ?? {};
   const { after = kept.cursor } = options;
   const inbox = createInbox(after);
+  const entries = kept.unsent ?? [];
   const api = createApi(base, token, fetch);
-  const house = { api, emit, inbox, isClosed, changed, entries: kept.unsent ?? [] };
-  const receiver = createReceiver(options, { ...house, sender: () => sender });
-  const { socket, isOpen } = receiver;
-  const sender = createSender(options, { ...house, socket, isOpen });
-  const handled = () => {
-    receiver.handled();
-    save();
-  };
-  const deliver = createDelivery({ ...house, attempts, listeners: listeners.message, handled });
+  const house = (
+    /** @type {House} */
+    { api, inbox, entries, emit, signal, changed }
+  );
+  const receiver = house.receiver = createReceiver(options, house);
+  const sender = house.sender = createSender(options, house);
+  const deliver = createDelivery(house, listeners.message, attempts);
   const relay = {
     session,
     send: sender.send,
     get state() {
-      return receiver.state();
+      return receiver.machine.state();
     },
     get cursor() {
       return inbox.cursor;
     },
     get unsent() {
-      return sender.entries.length;
+      return entries.length;
     },
     on(name, listener) {
       listeners[name].add(
@@ -876,7 +883,7 @@ function connect(url, options) {
     off: (name, listener) => listeners[name].delete(listener),
     resume: () => receiver.step({ type: "resume" }),
     close() {
-      if (isClosed()) return;
+      if (signal.aborted) return;
       receiver.ack(true);
       closing.abort();
       receiver.step({ type: "close" });
@@ -887,7 +894,7 @@ function connect(url, options) {
   watchPage((type) => {
     if (type === "sleep") receiver.ack(true);
     receiver.step({ type });
-  }, closing.signal);
+  }, signal);
   receiver.step({ type: "resume" });
   return relay;
 }

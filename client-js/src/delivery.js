@@ -8,16 +8,14 @@ import { backoff, pause } from './time.js';
  * @typedef {(message: Message) => unknown} Listener
  */
 
-/**
- * @param {{ inbox: ReturnType<typeof import('./inbox.js').createInbox>, attempts: number, listeners: Set<Listener>,
- *   emit: (name: string, event: any) => void, isClosed: () => boolean, handled: () => void }} house
- */
-export function createDelivery({ inbox, attempts, listeners, emit, isClosed, handled }) {
+/** @param {import('./relay.js').House} house @param {Set<Listener>} listeners @param {number} attempts */
+export function createDelivery(house, listeners, attempts) {
+  const { inbox, emit, signal } = house;
   let busy = false;
 
   /** Gives a message to a listener until it is handled, or given up. @param {Listener} listener @param {Message} message */
   const give = async (listener, message) => {
-    for (let attempt = 1; !isClosed() && listeners.has(listener); attempt++) {
+    for (let attempt = 1; !signal.aborted && listeners.has(listener); attempt++) {
       try {
         return await listener(message);
       } catch (cause) {
@@ -33,12 +31,12 @@ export function createDelivery({ inbox, attempts, listeners, emit, isClosed, han
   return async () => {
     if (busy) return;
     busy = true;
-    for (let item; !isClosed() && listeners.size && (item = inbox.next()); ) {
+    for (let item; !signal.aborted && listeners.size && (item = inbox.next()); ) {
       const { gap, message } = item;
       if (gap) emit('gap', gap);
       else if (message) for (const listener of [...listeners]) await give(listener, message);
       inbox.done();
-      handled();
+      house.receiver.handled();
     }
     busy = false;
   };

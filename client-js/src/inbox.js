@@ -57,7 +57,7 @@ export function createInbox(after) {
       if (gap?.to == null) {
         // Until it moves, a cursor gets the same gap: the beginning of an epoch is told once.
         if (gap && anew) push((messages[0]?.seq ?? end.seq + 1) - 1, { gap });
-      } else if (gap.to > last) push(gap.to, { gap: { ...gap, from: Math.max(gap.from ?? 0, last + 1) } });
+      } else if (gap.to > last) push(gap.to, { gap: { ...gap, from: Math.max(/** @type {number} */ (gap.from), last + 1) } });
       for (const message of messages) {
         const { seq } = message;
         const from = received.seq + 1;

@@ -10,7 +10,7 @@ import { backoff } from './time.js';
 
 const SECOND = 1000;
 /** How long to wait for a welcome: longer for a transport that has failed before, as slow networks need it. */
-const PATIENCE = 4 * SECOND;
+const PATIENCE = 2.5 * SECOND;
 const PATIENCE_MOST = 20 * SECOND;
 /** How long a probe may leave the session without a receiver. */
 const PATIENCE_OUSTED = 2 * SECOND;

@@ -10,8 +10,9 @@ import { backoff } from './time.js';
 const KEY_MS = 540_000;
 /** After so many failures the pause grows no more: what is sent goes to where something is received from. */
 const FAILURES_MOST = 3;
-/** Statuses that may be others soon, beside those from 500 on: a token expired, too slow, too many. */
-const PASSING = [401, 408, 429];
+/** Statuses that may be others soon, beside those from 500 on: too slow, too many; and where there may be another token. */
+const PASSING = [408, 429];
+const UNAUTHORIZED = 401;
 const MAILBOX_FULL = 507;
 
 /**
@@ -24,8 +25,8 @@ const MAILBOX_FULL = 507;
  *   `via`: it is under way; `ref`: its name on the WebSocket
  */
 
-/** @param {Entry[]} entries @param {number} patience with refusals that may end */
-export function createOutbox(entries, patience) {
+/** @param {Entry[]} entries @param {number} patience with refusals that may end @param {boolean} renewable the token */
+export function createOutbox(entries, patience, renewable) {
   let failures = 0;
   let pausedUntil = 0;
   const pause = () => backoff(Math.min(failures++, FAILURES_MOST));
@@ -81,7 +82,8 @@ export function createOutbox(entries, patience) {
     refused(entry, { status = 0, retryAfter = 0 }, now) {
       entry.via = undefined;
       entry.refusedSince ??= now;
-      if ((status < 500 && !PASSING.includes(status)) || now >= entry.refusedSince + patience) return true;
+      const passing = status >= 500 || PASSING.includes(status) || (renewable && status === UNAUTHORIZED);
+      if (!passing || now >= entry.refusedSince + patience) return true;
       entry.notBefore = now + Math.max(retryAfter, pause());
       // A full mailbox holds up its own messages only.
       if (status !== MAILBOX_FULL) pausedUntil = entry.notBefore;

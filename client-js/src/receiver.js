@@ -12,19 +12,16 @@ const ACK_PAUSE_MS = 50;
  * @typedef {import('./x0-relay.d.ts').Transport} Transport
  * @typedef {import('./machine.js').Event} Event
  * @typedef {import('./transports/index.js').Heard} Heard
- * @typedef {import('./sender.js').Link & { id: number, abort: () => void }} Link
+ * @typedef {import('./sender.js').Link & { id: number, control: AbortController }} Link
  */
 
-/**
- * @param {import('./x0-relay.d.ts').Options} options
- * @param {{ api: import('./api.js').Api, emit: (name: string, event: any) => void, inbox: ReturnType<typeof import('./inbox.js').createInbox>,
- *   sender: () => ReturnType<typeof import('./sender.js').createSender>, changed: () => void }} house
- *   `changed`: something came, or the state is another one
- */
-export function createReceiver(options, { api, emit, inbox, sender, changed }) {
+/** @param {import('./x0-relay.d.ts').Options} options @param {import('./relay.js').House} house */
+export function createReceiver(options, house) {
+  const { api, emit, inbox } = house;
   const { session, wait = 10_000, keepalive = 15_000, transports = ['websocket', 'sse', 'poll'] } = options;
   const WebSocket = /** @type {typeof globalThis.WebSocket} */ (options.WebSocket ?? globalThis.WebSocket);
   const possible = transports.filter((name) => (name === 'websocket' ? WebSocket : ways[name]));
+  if (!possible[0]) throw new TypeError('no such transport');
   const machine = createMachine(possible, keepalive, wait);
   /** @type {Map<number, Link>} */
   const links = new Map();
@@ -47,7 +44,7 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
       for (const effect of machine.handle(next, now(), inbox.size > 0)) perform(effect);
     }
     stepping = false;
-    changed();
+    house.changed();
   };
 
   /** @param {import('./machine.js').Effect} effect */
@@ -65,7 +62,7 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
     const control = new AbortController();
     const { signal } = control;
     /** @type {Link} */
-    const link = { id, abort: () => control.abort() };
+    const link = { id, control };
     // What a connection says that was given up counts no more: the next one says it again.
     /** @param {Heard} heard */
     const tell = (heard) => links.has(id) && hear(link, heard);
@@ -82,8 +79,8 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
   const drop = (id) => {
     const link = links.get(id);
     links.delete(id);
-    link?.abort();
-    if (link?.send) sender().cut();
+    link?.control.abort();
+    if (link?.send) house.sender.cut();
   };
 
   /** @param {number} id @param {import('./machine.js').End} end */
@@ -106,8 +103,8 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
       if (heard.cursor) inbox.welcome(heard.cursor);
       step({ type, id });
     } else if (type === 'messages') inbox.take(heard);
-    else if (type === 'sent') sender().accepted(heard);
-    else if (type === 'error') sender().refused(heard);
+    else if (type === 'sent') house.sender.accepted(heard);
+    else if (type === 'error') house.sender.refused(heard);
     else if (type === 'expiring' && api.renewable) renew(link);
     step({ type: 'heard', id });
   };
@@ -150,11 +147,10 @@ export function createReceiver(options, { api, emit, inbox, sender, changed }) {
     step,
     ack,
     socket,
-    state: machine.state,
-    isOpen: () => machine.reachable,
-    due: () => machine.due,
+    machine,
     /** Another item is handled. */
     async handled() {
+      house.changed();
       if (!inbox.size) for (const go of drains.splice(0)) go();
       else {
         if (pausing) return;

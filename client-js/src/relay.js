@@ -9,7 +9,18 @@ import { createReceiver } from './receiver.js';
 import { createSender } from './sender.js';
 import { now } from './time.js';
 
-const TIMER_MOST_MS = 2 ** 31 - 1;
+const TIMER_MOST_MS = 2e9;
+
+/**
+ * What the client's parts know of each other. `changed`: something came, was handled or sent, or is other than before;
+ * `signal`: the client's end.
+ *
+ * @typedef {{
+ *   api: import('./api.js').Api, inbox: ReturnType<typeof createInbox>, entries: import('./outbox.js').Entry[],
+ *   emit: (name: string, event: any) => void, signal: AbortSignal, changed: () => void,
+ *   receiver: ReturnType<typeof createReceiver>, sender: ReturnType<typeof createSender>,
+ * }} House
+ */
 
 /**
  * @param {string | URL} url @param {import('./x0-relay.d.ts').Options} options
@@ -22,6 +33,7 @@ export function connect(url, options) {
   /** @type {Record<string, Set<(event: any) => unknown>>} */
   const listeners = { message: new Set(), gap: new Set(), state: new Set(), error: new Set() };
   const closing = new AbortController();
+  const { signal } = closing;
   const place = `x0-relay ${base} ${session}`;
   let saved = '';
   /** @type {any} */
@@ -30,8 +42,9 @@ export function connect(url, options) {
 
   /** @param {string} name @param {any} event */
   const emit = (name, event) => {
-    if (name === 'error' && !listeners.error.size) console.error(event);
-    for (const listener of listeners[name]) {
+    const set = listeners[name];
+    // An error that nobody listens for is not swallowed.
+    for (const listener of name === 'error' && !set.size ? [console.error] : set) {
       try {
         listener(event);
       } catch (error) {
@@ -52,7 +65,7 @@ export function connect(url, options) {
   /** What outlives the page. */
   const save = () => {
     if (!storage) return;
-    const unsent = sender.entries.map(({ draft, since }) => ({ draft, since }));
+    const unsent = entries.map(({ draft, since }) => ({ draft, since }));
     const text = JSON.stringify({ cursor: inbox.cursor, unsent });
     if (text !== saved) tryStorage(() => storage.setItem(place, text));
     saved = text;
@@ -60,7 +73,7 @@ export function connect(url, options) {
 
   /** One timer for everything that waits. */
   const schedule = () => {
-    const due = isClosed() ? Infinity : Math.min(receiver.due(), sender.due());
+    const due = signal.aborted ? Infinity : Math.min(receiver.machine.due, sender.due());
     if (due === timerAt) return;
     clearTimeout(timer);
     timerAt = due;
@@ -81,33 +94,29 @@ export function connect(url, options) {
     deliver();
   };
 
-  const isClosed = () => closing.signal.aborted;
   const kept = tryStorage(() => JSON.parse(storage?.getItem(place) || '{}')) ?? {};
   const { after = kept.cursor } = options;
   const inbox = createInbox(after);
+  /** @type {House['entries']} */
+  const entries = kept.unsent ?? [];
   const api = createApi(base, token, fetch);
-  const house = { api, emit, inbox, isClosed, changed, entries: kept.unsent ?? [] };
-  const receiver = createReceiver(options, { ...house, sender: () => sender });
-  const { socket, isOpen } = receiver;
-  const sender = createSender(options, { ...house, socket, isOpen });
-  const handled = () => {
-    receiver.handled();
-    save();
-  };
-  const deliver = createDelivery({ ...house, attempts, listeners: listeners.message, handled });
+  const house = /** @type {House} */ ({ api, inbox, entries, emit, signal, changed });
+  const receiver = (house.receiver = createReceiver(options, house));
+  const sender = (house.sender = createSender(options, house));
+  const deliver = createDelivery(house, listeners.message, attempts);
 
   /** @type {import('./x0-relay.d.ts').Relay} */
   const relay = {
     session,
     send: sender.send,
     get state() {
-      return receiver.state();
+      return receiver.machine.state();
     },
     get cursor() {
       return inbox.cursor;
     },
     get unsent() {
-      return sender.entries.length;
+      return entries.length;
     },
     on(name, listener) {
       listeners[name].add(/** @type {any} */ (listener));
@@ -117,7 +126,7 @@ export function connect(url, options) {
     off: (name, listener) => listeners[name].delete(listener),
     resume: () => receiver.step({ type: 'resume' }),
     close() {
-      if (isClosed()) return;
+      if (signal.aborted) return;
       receiver.ack(true);
       closing.abort();
       receiver.step({ type: 'close' });
@@ -129,7 +138,7 @@ export function connect(url, options) {
   watchPage((type) => {
     if (type === 'sleep') receiver.ack(true);
     receiver.step({ type });
-  }, closing.signal);
+  }, signal);
   receiver.step({ type: 'resume' });
   return relay;
 }

@@ -15,22 +15,16 @@ const ANSWER_MS = 30_000;
  * @typedef {{ send?: (frame: object) => void }} Link
  */
 
-/**
- * @param {import('./x0-relay.d.ts').Options} options
- * @param {{ api: import('./api.js').Api, entries: Entry[],
- *   emit: (name: string, event: any) => void, isClosed: () => boolean, isOpen: () => boolean,
- *   socket: () => Link | undefined, changed: () => void }} house
- *   `isOpen`: whether what is sent will arrive; `changed`: what is to be sent is other than before
- */
+/** @param {import('./x0-relay.d.ts').Options} options @param {import('./relay.js').House} house */
 export function createSender({ session, from = session, queue = 256, patience = 60_000 }, house) {
-  const { api, entries, emit, isClosed, isOpen, socket, changed } = house;
-  const outbox = createOutbox(entries, patience);
+  const { api, entries, emit, signal } = house;
+  const outbox = createOutbox(entries, patience, api.renewable);
   let refs = 0;
 
   /** @param {Entry | undefined} entry @param {Sent} sent */
-  const accepted = (entry, { id, recipients, duplicate }) => {
+  const accepted = (entry, sent) => {
     if (entry) outbox.remove(entry);
-    entry?.settle?.[0]({ id, recipients, duplicate });
+    entry?.settle?.[0](sent);
   };
 
   /** @param {Entry} entry @param {Told} error */
@@ -39,32 +33,35 @@ export function createSender({ session, from = session, queue = 256, patience = 
     outbox.remove(entry);
     if (entry.settle) entry.settle[1](error);
     else emit('error', error);
+    // It may have held up another one.
+    house.changed();
   };
 
   /** @param {Entry} entry @param {Told} error */
   const refused = (entry, error) => outbox.refused(entry, error, now()) && failed(entry, error);
 
-  /** What a frame of the WebSocket answers. @param {{ ref?: string }} frame */
-  const find = ({ ref }) => entries.find((entry) => ref && entry.ref === ref);
+  /** What a frame of the WebSocket answers. @param {string | undefined} ref */
+  const find = (ref) => entries.find((entry) => ref && entry.ref === ref);
 
   /** @param {Entry} entry */
   const post = async (entry) => {
     try {
       const response = await api.call('messages', { body: entry.draft, signal: AbortSignal.timeout(ANSWER_MS) });
-      accepted(entry, await response.json());
+      const sent = await response.json();
+      if (!sent.id) throw Error();
+      accepted(entry, sent);
     } catch (cause) {
       const error = /** @type {Told} */ (cause);
       if (error.code === 'refused') refused(entry, error);
       else outbox.lost(entry, now());
       if (error.code === 'token') emit('error', error);
     }
-    changed();
+    house.changed();
   };
 
   return {
-    entries,
     /** @param {any} frame */
-    accepted: (frame) => accepted(find(frame), frame),
+    accepted: ({ type, ref, ...sent }) => accepted(find(ref), sent),
 
     /**
      * @param {string | readonly string[]} to @param {unknown} payload @param {import('./x0-relay.d.ts').SendOptions} options
@@ -74,21 +71,21 @@ export function createSender({ session, from = session, queue = 256, patience = 
       const addresses = [to].flat().map((address) => (address.includes(':') ? address : `session:${address}`));
       // As it is now, whatever becomes of it; and with an error if JSON cannot say it.
       const draft = { to: addresses, payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
-      if (isClosed()) throw new RelayError('closed', 'the client is closed');
+      if (signal.aborted) throw new RelayError('closed', 'the client is closed');
       if (entries.length >= queue) throw new RelayError('queue_full', 'too many messages wait to be sent');
       return new Promise((...settle) => {
         entries.push({ draft, settle });
-        changed();
+        house.changed();
       });
     },
 
     /** Sends what can be sent. */
     flush() {
-      if (isClosed()) return;
-      const link = socket();
-      for (const entry of isOpen() ? outbox.take(now(), link) : []) {
+      if (signal.aborted) return;
+      const link = house.receiver.socket();
+      for (const entry of house.receiver.machine.reachable ? outbox.take(now(), link) : []) {
         if (outbox.isStale(entry, now())) {
-          failed(entry, new RelayError('uncertain', 'it may, or may not, have been accepted'));
+          failed(entry, new RelayError('uncertain', 'it may have been accepted, or not'));
         } else if (link && entry.via === 'websocket') {
           const { type: message_type, ...draft } = entry.draft;
           entry.ref = `${++refs}`;
@@ -98,11 +95,11 @@ export function createSender({ session, from = session, queue = 256, patience = 
     },
 
     /** When to look next. */
-    due: () => (isOpen() ? outbox.due(now()) : Infinity),
+    due: () => (house.receiver.machine.reachable ? outbox.due(now()) : Infinity),
 
     /** @param {any} frame */
     refused(frame) {
-      const entry = find(frame);
+      const entry = find(frame.ref);
       if (entry?.via === 'websocket') refused(entry, refusal(frame));
       else emit('error', refusal(frame));
     },

@@ -91,9 +91,9 @@ test('one that has worked gets another chance before the next', () => {
 test('no welcome within seconds is no welcome', () => {
   const { open, handle, pass } = machine();
   handle({ type: 'resume' });
-  pass(6 * SECOND);
+  pass(5 * SECOND);
   assert.deepEqual(open.map((link) => link.transport), ['sse']);
-  pass(6 * SECOND);
+  pass(4 * SECOND);
   assert.deepEqual(open.map((link) => link.transport), ['poll']);
 });
 

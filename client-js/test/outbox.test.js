@@ -14,9 +14,9 @@ const refusal = (/** @type {number} */ status, retryAfter = 0) => /** @type {any
 
 test('over a WebSocket everything goes at once, over HTTP one after the other', () => {
   const entries = [entry(1, 'x'), entry(2, 'x'), entry(3, 'y')];
-  assert.deepEqual(payloads(createOutbox([...entries], PATIENCE).take(0, true)), [1, 2, 3]);
+  assert.deepEqual(payloads(createOutbox([...entries], PATIENCE, false).take(0, true)), [1, 2, 3]);
   const own = [entry(1, 'x'), entry(2, 'x'), entry(3, 'y')];
-  const outbox = createOutbox(own, PATIENCE);
+  const outbox = createOutbox(own, PATIENCE, false);
   assert.deepEqual(payloads(outbox.take(0, false)), [1]);
   assert.deepEqual(payloads(outbox.take(0, false)), []);
   outbox.remove(own[0]);
@@ -25,7 +25,7 @@ test('over a WebSocket everything goes at once, over HTTP one after the other', 
 
 test('what was lost goes by HTTP, one after the other, and what comes after it to the same address waits', () => {
   const entries = [entry(1, 'x'), entry(2, ['y', 'x'])];
-  const outbox = createOutbox(entries, PATIENCE);
+  const outbox = createOutbox(entries, PATIENCE, false);
   for (const one of outbox.take(0, true)) outbox.lost(one, 0);
   entries.push(entry(3, 'x'), entry(4, 'z'));
   const [one, two, three] = entries;
@@ -41,7 +41,7 @@ test('what was lost goes by HTTP, one after the other, and what comes after it t
 test('a full mailbox holds up its own, anything else all', () => {
   for (const [status, others] of /** @type {const} */ ([[507, [2]], [429, []], [503, []]])) {
     const entries = [entry(1, 'x'), entry(2, 'y')];
-    const outbox = createOutbox(entries, PATIENCE);
+    const outbox = createOutbox(entries, PATIENCE, false);
     outbox.take(0, false);
     assert.equal(outbox.refused(entries[0], refusal(status, 5000), 0), false);
     assert.deepEqual(payloads(outbox.take(4999, false)), others);
@@ -52,21 +52,21 @@ test('a full mailbox holds up its own, anything else all', () => {
 });
 
 test('which refusals are final', () => {
-  for (const status of [400, 403, 404, 409, 413, 415]) {
-    assert.equal(createOutbox([], PATIENCE).refused(entry(1, 'x'), refusal(status), 0), true, `${status}`);
+  for (const status of [400, 401, 403, 404, 409, 413, 415]) {
+    assert.equal(createOutbox([], PATIENCE, false).refused(entry(1, 'x'), refusal(status), 0), true, `${status}`);
   }
   for (const status of [401, 408, 429, 500, 502, 503, 504, 507]) {
-    const outbox = createOutbox([], PATIENCE);
+    const outbox = createOutbox([], PATIENCE, true);
     const one = entry(1, 'x');
     assert.equal(outbox.refused(one, refusal(status), 0), false, `${status}`);
     assert.equal(outbox.refused(one, refusal(status), PATIENCE - 1), false, `${status}`);
-    assert.equal(outbox.refused(one, refusal(status), PATIENCE), true, `${status}`);
+    assert.equal(outbox.refused(one, refusal(status), PATIENCE, false), true, `${status}`);
   }
 });
 
 test('what may have arrived is stale nine minutes after it first left', () => {
   const one = entry(1, 'x');
-  const outbox = createOutbox([one], PATIENCE);
+  const outbox = createOutbox([one], PATIENCE, false);
   assert.equal(outbox.isStale(one, 1e12), false);
   outbox.take(1000, true);
   outbox.lost(one, 2000);
@@ -81,7 +81,7 @@ test('whatever happens, order holds for each address, and nothing is lost or sen
     const pick = (/** @type {any[]} */ items) => items[Math.floor(random() * items.length)];
     /** @type {any[]} */
     const entries = [];
-    const outbox = createOutbox(entries, PATIENCE);
+    const outbox = createOutbox(entries, PATIENCE, false);
     /** @type {any[]} what reached the relay, in its order; keys count once */
     const accepted = [];
     /** @type {any[]} */

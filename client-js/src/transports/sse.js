@@ -8,7 +8,7 @@ export async function sse({ api, session, after, tell, signal, drained }) {
   const decoder = new TextDecoder();
   for (let text = ''; ; ) {
     const { value, done } = await reader.read();
-    if (done) throw Error('the event stream has ended');
+    if (done) throw Error('the events ended');
     tell({ type: 'heard' });
     const blocks = (text + decoder.decode(value, { stream: true })).split('\n\n');
     text = /** @type {string} */ (blocks.pop());

@@ -10,9 +10,8 @@ export async function websocket({ api, session, after, WebSocket, tell, signal, 
   link.send = (frame) => socket.send(JSON.stringify(frame));
   signal.addEventListener('abort', () => socket.close());
   socket.onmessage = ({ data }) => tell(JSON.parse(data));
-  // What went wrong is told by the close that follows.
-  socket.onerror = () => {};
   return new Promise((_, reject) => {
-    socket.onclose = ({ code }) => reject(Error(`the WebSocket was closed: ${code}`));
+    // A browser tells of a handshake that failed by both, Node 20 by an error alone.
+    socket.onerror = socket.onclose = (/** @type {any} */ { code = 'error' }) => reject(Error(`WebSocket: ${code}`));
   });
 }

@@ -70,7 +70,7 @@ export class Network {
       }
       onmessage = (/** @type {{ data: string }} */ _) => {};
       onclose = (/** @type {{ code: number, reason: string }} */ _) => {};
-      onerror = () => {};
+      onerror = (/** @type {{ type: string }} */ _) => {};
       /** @type {Socket | undefined} */
       peer = undefined;
       /** @param {string} data */
@@ -98,7 +98,7 @@ class Socket {
     const fail = () => {
       if (client.readyState === 3 || !client.isAlive()) return;
       client.readyState = 3;
-      client.onerror();
+      client.onerror({ type: 'error' });
       client.onclose({ code: 1006, reason: '' });
     };
     if (network.websockets === 'swallow' || network.state === 'hole') return;
