@@ -82,6 +82,8 @@ kinds! {
     Refused: Relay, retry true, 503, close 1013, "refused", "ConnectionRefusedError", "Connection refused";
     /// The relay is about to end.
     Draining: Relay, retry true, 503, close 1012, "draining", "Draining", "Shutting down";
+    /// Another relay may not take this one's place.
+    TakeoverRefused: Client, retry true, 409, close 1008, "takeover_refused", "TakeoverRefused", "Takeover refused";
     /// A fault of ours.
     Internal: Relay, retry true, 500, close 1011, "internal", "InternalError", "Internal error";
 }

@@ -1,4 +1,4 @@
-//! Listening sockets that the process was started with: systemd's protocol, sd_listen_fds(3).
+//! Listening sockets that the process was started with (systemd's protocol, sd_listen_fds(3)) or given later.
 
 use std::{
     io,
@@ -18,6 +18,43 @@ pub struct Inherited {
     pub tcp: Vec<TcpListener>,
     /// For the control channel, in place of `socket`.
     pub control: Option<OwnedFd>,
+}
+
+impl Inherited {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.tcp.is_empty() && self.control.is_none()
+    }
+
+    /// One more, called `name`.
+    ///
+    /// # Errors
+    /// It is neither a TCP socket nor an `AF_UNIX` one of type `SOCK_SEQPACKET`, or does not listen.
+    pub fn add(&mut self, fd: OwnedFd, name: &str) -> io::Result<()> {
+        let unfit = |what: &str| {
+            let message = format!("{name} {what}; pass a TCP socket, or an AF_UNIX one of type SOCK_SEQPACKET");
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        };
+        let address: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(|_| unfit("is no socket"))?;
+        let kind = getsockopt(&fd, sockopt::SockType)?;
+        if !getsockopt(&fd, sockopt::AcceptConn)? {
+            return Err(unfit("does not listen"));
+        }
+        match (address.family(), kind) {
+            (Some(AddressFamily::Inet | AddressFamily::Inet6), SockType::Stream) => {
+                let listener = TcpListener::from(fd);
+                listener.set_nonblocking(true)?;
+                self.tcp.push(listener);
+            }
+            (Some(AddressFamily::Unix), SockType::SeqPacket) if self.control.is_none() => {
+                nonblocking(&fd)?;
+                self.control = Some(fd);
+            }
+            (Some(AddressFamily::Unix), SockType::SeqPacket) => return Err(unfit("is a second control socket")),
+            _ => return Err(unfit("is a socket of another kind")),
+        }
+        Ok(())
+    }
 }
 
 /// Takes over what `LISTEN_FDS` and `LISTEN_PID` promise. To be called once, before anything else opens a descriptor.
@@ -42,30 +79,7 @@ pub fn take() -> io::Result<Inherited> {
         // SAFETY: the parent opened this descriptor for us, by the protocol; this is called once, so nobody owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(number) };
         fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        let unfit = |what: &str| {
-            let message = format!(
-                "inherited descriptor {number} {what}; pass a TCP socket, or an AF_UNIX one of type SOCK_SEQPACKET"
-            );
-            io::Error::new(io::ErrorKind::InvalidInput, message)
-        };
-        let address: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(|_| unfit("is no socket"))?;
-        let kind = getsockopt(&fd, sockopt::SockType)?;
-        if !getsockopt(&fd, sockopt::AcceptConn)? {
-            return Err(unfit("does not listen"));
-        }
-        match (address.family(), kind) {
-            (Some(AddressFamily::Inet | AddressFamily::Inet6), SockType::Stream) => {
-                let listener = TcpListener::from(fd);
-                listener.set_nonblocking(true)?;
-                inherited.tcp.push(listener);
-            }
-            (Some(AddressFamily::Unix), SockType::SeqPacket) if inherited.control.is_none() => {
-                nonblocking(&fd)?;
-                inherited.control = Some(fd);
-            }
-            (Some(AddressFamily::Unix), SockType::SeqPacket) => return Err(unfit("is a second control socket")),
-            _ => return Err(unfit("is a socket of another kind")),
-        }
+        inherited.add(fd, &format!("inherited descriptor {number}"))?;
     }
     Ok(inherited)
 }

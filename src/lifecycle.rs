@@ -1,8 +1,9 @@
 //! How the process lives: its clock, its tasks and threads, its phases. Nothing else spawns.
 
 use std::{
+    future::pending,
     io,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -71,13 +72,27 @@ impl Phase {
     }
 }
 
+/// What another relay gets when it takes this one's place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandOver {
+    /// The sockets, and every message that is accepted until the end.
+    Messages,
+    /// The sockets alone.
+    Sockets,
+}
+
 /// The process's phase and tasks. Cheap to clone.
+///
+/// A process has one life, unless another relay was to take its place and could not: then its doors open again in a new
+/// one ([`Lifecycle::again`]).
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     phase: Arc<watch::Sender<Phase>>,
+    /// Set in a life that ends because another relay takes this one's place.
+    hand_over: Arc<OnceLock<HandOver>>,
     tasks: TaskTracker,
     /// What has to end before the process may.
-    busy: Arc<watch::Sender<usize>>,
+    busy: Crowd,
     end: Arc<Notify>,
     /// The time.
     pub clock: Clock,
@@ -88,11 +103,17 @@ impl Lifecycle {
     pub fn start() -> Self {
         Self {
             phase: Arc::new(watch::Sender::new(Phase::Starting)),
+            hand_over: Arc::default(),
             tasks: TaskTracker::new(),
-            busy: Arc::new(watch::Sender::new(0)),
+            busy: Crowd::default(),
             end: Arc::new(Notify::new()),
             clock: Clock::start(),
         }
+    }
+
+    /// Another life of the same process, which is starting.
+    pub fn again(&self) -> Self {
+        Self { phase: Arc::new(watch::Sender::new(Phase::Starting)), hand_over: Arc::default(), ..self.clone() }
     }
 
     /// The phase now.
@@ -103,6 +124,31 @@ impl Lifecycle {
     /// Whether answers should end their connections.
     pub fn is_draining(&self) -> bool {
         self.phase() >= Phase::Draining
+    }
+
+    /// From now on this life ends because another relay takes its place.
+    pub fn hand_over(&self, what: HandOver) {
+        // Twice is once: it is the same end.
+        let _ = self.hand_over.set(what);
+    }
+
+    /// Waits until `phase` is reached in a life that another relay ends by taking its place; for ever in others.
+    pub async fn handed_over(&self, phase: Phase) {
+        self.reached(phase).await;
+        if self.hand_over.get().is_none() {
+            pending().await
+        }
+    }
+
+    /// Whether messages are accepted: until the drain, or as long as another relay will find them.
+    pub fn takes_messages(&self) -> bool {
+        let phase = self.phase();
+        phase < Phase::Draining || (phase < Phase::Done && self.hand_over.get() == Some(&HandOver::Messages))
+    }
+
+    /// Whether what waits is better left to the relay that takes this one's place.
+    pub fn leaves_messages(&self) -> bool {
+        self.is_draining() && self.hand_over.get() == Some(&HandOver::Messages)
     }
 
     /// Goes on to `phase`, never back.
@@ -135,13 +181,12 @@ impl Lifecycle {
 
     /// Counts something that has to end before the process may, until the guard is dropped.
     pub fn busy(&self) -> Busy {
-        self.busy.send_modify(|count| *count += 1);
-        Busy(Arc::clone(&self.busy))
+        self.busy.join()
     }
 
     /// Waits until nothing has to end any more.
     pub async fn idle(&self) {
-        let _ = self.busy.subscribe().wait_for(|count| *count == 0).await;
+        self.busy.gone().await;
     }
 
     /// Starts a task that ends when its handle is dropped.
@@ -202,7 +247,25 @@ impl Drop for Task {
     }
 }
 
-/// Something that has to end before the process may.
+/// A number of things whose end somebody waits for. Cheap to clone.
+#[derive(Clone, Default, Debug)]
+pub struct Crowd(Arc<watch::Sender<usize>>);
+
+impl Crowd {
+    /// One more, until the guard is dropped.
+    pub fn join(&self) -> Busy {
+        self.0.send_modify(|count| *count += 1);
+        Busy(Arc::clone(&self.0))
+    }
+
+    /// Waits until there is none.
+    pub async fn gone(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// One of a [`Crowd`].
 #[derive(Debug)]
 pub struct Busy(Arc<watch::Sender<usize>>);
 
@@ -223,6 +286,39 @@ mod tests {
         life.enter(Phase::Ready);
         assert_eq!(life.phase(), Phase::Draining);
         life.reached(Phase::Notice).await;
+    }
+
+    #[test]
+    fn messages_are_taken_until_the_drain_or_until_their_new_keeper_has_them() {
+        let takes = |what: Option<HandOver>| {
+            let life = Lifecycle::start();
+            what.into_iter().for_each(|what| life.hand_over(what));
+            [Phase::Ready, Phase::Closing, Phase::Draining, Phase::Done].map(|phase| {
+                life.enter(phase);
+                (life.takes_messages(), life.leaves_messages())
+            })
+        };
+        let (both_not, takes_alone) = ((false, false), (true, false));
+        assert_eq!(takes(None), [takes_alone, takes_alone, both_not, both_not]);
+        assert_eq!(takes(Some(HandOver::Sockets)), [takes_alone, takes_alone, both_not, both_not]);
+        assert_eq!(takes(Some(HandOver::Messages)), [takes_alone, takes_alone, (true, true), (false, true)]);
+    }
+
+    #[tokio::test]
+    async fn a_new_life_begins_at_the_beginning_and_shares_what_has_to_end() {
+        let old = Lifecycle::start();
+        old.hand_over(HandOver::Messages);
+        old.enter(Phase::Done);
+        old.handed_over(Phase::Done).await;
+        let busy = old.busy();
+        let new = old.again();
+        assert_eq!((old.phase(), new.phase()), (Phase::Done, Phase::Starting));
+        new.enter(Phase::Done);
+        let now = std::time::Duration::ZERO;
+        assert!(tokio::time::timeout(now, new.handed_over(Phase::Done)).await.is_err(), "nobody takes its place");
+        assert!(tokio::time::timeout(now, new.idle()).await.is_err());
+        drop(busy);
+        new.idle().await;
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ targets! {
     config_file: 34,
     frame: 24,
     json_object: 40,
-    packet: 29,
+    packet: 33,
     refusal: 15,
     v1_draft: 58,
     v1_frame: 34,

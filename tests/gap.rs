@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{
     Cut, PROMPT, Relay, eventually, prove,
@@ -18,8 +18,10 @@ const SWEEP: Duration = Duration::from_secs(15);
 #[track_caller]
 fn read(receiver: &mut Receiver, last: u64) -> (Vec<Gap>, Vec<u64>) {
     let (mut gaps, mut numbers): (Vec<Gap>, Vec<u64>) = Default::default();
+    let start = Instant::now();
     while numbers.last() != Some(&last) {
-        match receiver.next(6 * PROMPT) {
+        // A cursor that comes again and again is answered after up to five seconds.
+        match receiver.next((6 * PROMPT).saturating_sub(start.elapsed())) {
             Ok(Event::Gap(gap)) => {
                 assert!(numbers.is_empty(), "{gap:?} after {numbers:?}");
                 gaps.push(gap);
@@ -274,7 +276,7 @@ fn a_hole_before_the_end_and_a_hole_at_the_end_are_told_on_a_stream_that_goes_on
         let mut seen = Vec::new();
         while seen.last() != Some(&Event::Gap(Gap::of(10, 10, "expired"))) {
             match receiver.next(PROMPT) {
-                Ok(Event::Cursor(_)) => {}
+                Ok(Event::Cursor(cursor)) => assert!(cursor.seq() < 10, "{door:?}: {cursor} after {seen:?}"),
                 Ok(event) => seen.push(event),
                 Err(broken) => panic!("{door:?}: {broken:?} after {seen:?}"),
             }

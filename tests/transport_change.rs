@@ -96,11 +96,16 @@ impl Client {
         }
         sent.store(true, Ordering::Release);
         let mut last = Receiver::open(relay.addr(), "b", door, self.position.as_ref());
+        let mut news = Instant::now();
         while self.got.len() + self.told_gone < count {
-            match last.next(PROMPT) {
+            let before = self.got.len();
+            match last.next(PROMPT.saturating_sub(news.elapsed())) {
                 Ok(Event::Superseded) => last = Receiver::open(relay.addr(), "b", door, self.position.as_ref()),
                 Ok(event) => self.take(event, door, frozen),
                 Err(broken) => panic!("stuck at {} of {count}: {broken:?}", self.got.len()),
+            }
+            if self.got.len() > before {
+                news = Instant::now();
             }
         }
         self

@@ -4,6 +4,7 @@ use x0_relay::{
     error::Kind,
     wire::{
         control::{self, PACKET_BYTES_MAX, Packet, Word, X0_PACKET_BYTES},
+        takeover::Directory,
         x0::{Path, Request},
     },
 };
@@ -54,6 +55,14 @@ fn is_meant(packet: &Packet, object: &Node<'_>) {
             assert_eq!(said.as_deref(), Some("purge"));
             assert_eq!(ours("session").and_then(Node::text).as_deref(), Some(session.as_str()));
         }
+        Packet::Word(Word::Takeover(ask)) => {
+            assert_eq!(said.as_deref(), Some("takeover"));
+            assert_eq!(number(ours("version")), Some(ask.version));
+            assert_eq!(ours("release").and_then(Node::text).unwrap_or_default(), ask.release);
+            assert_eq!(ours("discard").is_some_and(|said| said.raw == "true"), ask.discard);
+            let said = directory(object).map(|directory| directory.expect("it was accepted"));
+            assert_eq!(said, ask.data_dir.clone());
+        }
         Packet::X0(request, bytes_max) => {
             assert_eq!(said, None);
             Asked { path: Path::Handler, object }.is(request);
@@ -63,6 +72,20 @@ fn is_meant(packet: &Packet, object: &Node<'_>) {
     }
 }
 
+fn number(node: Option<&Node<'_>>) -> Option<u64> {
+    node.and_then(Node::number).and_then(|number| u64::try_from(number).ok())
+}
+
+/// The data directory that a takeover names: none, one, or something that is none.
+fn directory(object: &Node<'_>) -> Option<Option<Directory>> {
+    let named = object.object("x0-relay")?.last("data-dir").filter(|said| said.raw != "null")?;
+    let read = || {
+        let path = named.last("path")?.text()?;
+        Some(Directory { path, device: number(named.last("device"))?, inode: number(named.last("inode"))? })
+    };
+    Some(read())
+}
+
 fn has_fault(object: &Node<'_>, kind: Kind) -> bool {
     let ours = |name| object.object("x0-relay").and_then(|ours| ours.last(name));
     let no_number = |name| ours(name).is_some_and(|said| said.number().is_none());
@@ -70,6 +93,11 @@ fn has_fault(object: &Node<'_>, kind: Kind) -> bool {
         Some("sessions") => kind == Kind::BadRequest && no_number("max"),
         Some("purge") => kind == Kind::InvalidSession && session(ours("session").and_then(Node::text)).is_none(),
         Some("frames" | "stats" | "drain") => false,
+        Some("takeover") => {
+            let no_flag = ours("discard").is_some_and(|said| !matches!(said.raw, "true" | "false"));
+            let no_directory = directory(object).is_some_and(|directory| directory.is_none());
+            kind == Kind::BadRequest && (number(ours("version")).is_none() || no_flag || no_directory)
+        }
         Some(_) => kind == Kind::BadRequest,
         None => {
             (kind == Kind::BadRequest && no_number("bytes")) || Asked { path: Path::Handler, object }.has_fault(kind)

@@ -37,6 +37,7 @@ pub async fn run(word: &str, matches: &ArgMatches) -> Done {
             while let Ok(Received::Packet(_) | Received::TooLarge(_)) = peer.receive(PACKET_BYTES_MAX).await {}
             one(&answers[0], json, "the relay has ended".to_owned())
         }
+        Word::Takeover(_) => Err(Failure::usage("x0-relay serve --takeover says this word")),
     }
 }
 

@@ -107,6 +107,7 @@ fn command() -> Command {
             Command::new("serve")
                 .about("Run the relay")
                 .args(options::args(Settings::Serve))
+                .args(takeover())
                 .after_help(options::after_help(Settings::Serve)),
         )
         .subcommand(
@@ -160,6 +161,30 @@ fn command() -> Command {
         )
         .subcommand(operator("drain", "End the relay in order, and wait until it has ended"))
         .subcommand(Command::new("health").about("Ask whether the relay is ready: exit code 0 if it is, 1 or 3 if not").arg(url()))
+}
+
+/// What is said of one start alone, and has no place in the environment or the file.
+fn takeover() -> [Arg; 2] {
+    let flag = |name, help, long: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help_heading("Takeover").help(help).long_help(long)
+    };
+    [
+        flag(
+            "takeover",
+            "Start in the place of the relay that runs at the control socket, on its listening sockets",
+            "Start in the place of the relay that runs at the control socket, on its listening sockets.\n\
+             No connection is refused: what comes meanwhile waits. Both need the same data-dir; without one the mailboxes\n\
+             have to be empty. If this relay fails before it serves, the other goes on. If none runs there, it starts as\n\
+             any other.",
+        ),
+        flag(
+            "discard",
+            "With --takeover: messages that wait in the other relay's memory may be lost",
+            "With --takeover: messages that wait in the other relay's memory may be lost.\n\
+             What it keeps in a data-dir is never lost.",
+        )
+        .requires("takeover"),
+    ]
 }
 
 fn operator(name: &'static str, about: &'static str) -> Command {

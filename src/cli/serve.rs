@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::{Ipv4Addr, Ipv6Addr},
+    pin::pin,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use super::{Done, Failure, OTHER_VARIABLES, logs};
 use crate::{
     config::{self, Fault, Process},
     inherit::{self, Inherited},
-    server::{self, Server, StartError},
+    server::{self, Handed, Server, StartError},
 };
 
 /// Runs the relay.
@@ -22,7 +23,11 @@ pub fn serve(matches: &ArgMatches) -> Done {
     let inherited = inherit::take().map_err(Failure::usage)?;
     let config = config::serve(matches, std::env::vars_os(), OTHER_VARIABLES).map_err(|faults| all(&faults))?;
     let process = config.process.clone();
-    run(&process, || server::serve(config, inherited), relay_banner)
+    let (takeover, discard) = (matches.get_flag("takeover"), matches.get_flag("discard"));
+    let start = async move {
+        if takeover { server::take_over(config, inherited, discard).await } else { server::serve(config, inherited) }
+    };
+    run(&process, start, relay_banner)
 }
 
 /// Runs the HTTP front alone.
@@ -30,7 +35,7 @@ pub fn gateway(matches: &ArgMatches) -> Done {
     let inherited: Inherited = inherit::take().map_err(Failure::usage)?;
     let config = config::gateway(matches, std::env::vars_os(), OTHER_VARIABLES).map_err(|faults| all(&faults))?;
     let process = config.process.clone();
-    run(&process, || server::gateway(config, inherited), gateway_banner)
+    run(&process, async { server::gateway(config, inherited) }, gateway_banner)
 }
 
 fn all(faults: &[Fault]) -> Failure {
@@ -40,7 +45,7 @@ fn all(faults: &[Fault]) -> Failure {
 
 fn run(
     process: &Process,
-    start: impl FnOnce() -> Result<Server, StartError>,
+    start: impl Future<Output = Result<Server, StartError>>,
     banner: impl FnOnce(&Server) -> String,
 ) -> Done {
     logs::start(process);
@@ -51,10 +56,16 @@ fn run(
     let runtime = builder.enable_all().build().map_err(Failure::failed)?;
     let done = runtime.block_on(async {
         // Before anybody can know that there is somebody to signal.
-        let signals = Signals::listen().map_err(Failure::failed)?;
-        let server = start().map_err(|error| match error {
+        let mut signals = Signals::listen().map_err(Failure::failed)?;
+        let started = tokio::select! {
+            started = start => started,
+            code = signals.any() => return Err(Failure { code, text: "told to end before it served".to_owned() }),
+        };
+        let server = started.map_err(|error| match error {
             StartError::Refused(why) => Failure::usage(why),
             StartError::System(error) => Failure::failed(error),
+            StartError::Kept(why) => Failure::failed(why),
+            StartError::Unreachable(why) => Failure::unreachable(why),
         })?;
         say(&banner(&server));
         until_told_to_end(server, signals).await
@@ -73,21 +84,76 @@ impl Signals {
     fn listen() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
+
+    /// Waits for either, and says with which code a process ends that it ends at once. May be dropped.
+    async fn any(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.terminate.recv() => 143,
+            _ = self.interrupt.recv() => 130,
+        }
+    }
 }
 
-/// Serves until a signal or an operator ends it; a second signal ends it at once.
-async fn until_told_to_end(server: Server, Signals { mut terminate, mut interrupt }: Signals) -> Done {
+/// Serves until a signal, an operator or another relay ends it; a second signal ends it at once.
+async fn until_told_to_end(mut server: Server, mut signals: Signals) -> Done {
     notify(&[NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
-        () = server.life.asked_to_end() => tracing::info!("an operator asked: draining"),
+    loop {
+        let life = server.life.clone();
+        let heir = tokio::select! {
+            _ = signals.any() => {
+                tracing::info!("told to end by a signal: draining");
+                break;
+            }
+            () = life.asked_to_end() => {
+                tracing::info!("an operator asked: draining");
+                break;
+            }
+            heir = server.heir() => heir,
+        };
+        let mut told = false;
+        let handed = {
+            let mut handing = pin!(server.hand_over(heir));
+            loop {
+                tokio::select! {
+                    handed = &mut handing => break handed,
+                    code = signals.any() => {
+                        if told {
+                            return at_once(code);
+                        }
+                        told = true;
+                        tracing::info!("told to end by a signal: as soon as the takeover has ended, one way or the other");
+                    }
+                }
+            }
+        };
+        match handed {
+            Handed::Over(pid) => {
+                leave_to(pid);
+                return Ok(());
+            }
+            Handed::Kept if told => break,
+            Handed::Kept => {}
+        }
     }
     notify(&[NotifyState::Stopping]);
     tokio::select! {
         () = server.drain() => Ok(()),
-        _ = terminate.recv() => Err(Failure { code: 143, text: "second SIGTERM: ended at once".to_owned() }),
-        _ = interrupt.recv() => Err(Failure { code: 130, text: "second SIGINT: ended at once".to_owned() }),
+        code = signals.any() => at_once(code),
+    }
+}
+
+fn at_once(code: u8) -> Done {
+    Err(Failure { code, text: "a second signal: ended at once".to_owned() })
+}
+
+/// Tells systemd that another process is the service from now on, if it is one of the service's. One that belongs to
+/// another service, which a privileged service may name all the same, is not this one's.
+fn leave_to(pid: Option<i32>) {
+    let group = |whose: &str| std::fs::read_to_string(format!("/proc/{whose}/cgroup")).ok();
+    let is_ours = |pid: &i32| group(&pid.to_string()).is_some_and(|theirs| Some(theirs) == group("self"));
+    match pid.filter(is_ours).and_then(|pid| u32::try_from(pid).ok()) {
+        Some(pid) => notify(&[NotifyState::MainPid(pid)]),
+        None => notify(&[NotifyState::Stopping]),
     }
 }
 
@@ -105,6 +171,9 @@ fn say(text: &str) {
 
 fn relay_banner(server: &Server) -> String {
     let mut lines = banner_head("serving", server);
+    if let Some(predecessor) = &server.predecessor {
+        lines.push(format!("  in the place of {predecessor}, on its sockets"));
+    }
     if let Some(path) = &server.socket {
         lines.push(format!("  control socket {}", path.display()));
     }

@@ -130,7 +130,8 @@ async fn too_slow(mut socket: Socket, doors: &Doors) {
     doors.refused(&error, socket.turn.request_id());
     let body = wire::x0::error(&error, false);
     let (status, body_bytes) = (StatusCode::REQUEST_TIMEOUT, Some(body.len()));
-    let head = reply::Head { status, content_type: reply::JSON, close: true, body_bytes, error: None }.text();
+    let head =
+        reply::Head { status, content_type: reply::JSON, close: true, body_bytes, error: None, v1: false }.text();
     if socket.write(head.as_bytes(), body.as_bytes(), doors.config.write_timeout).await.is_ok() {
         socket.close().await;
     }

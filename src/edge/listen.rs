@@ -33,12 +33,9 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Accepts connections until the process stops doing so; `open` is dropped once the listener is closed.
+/// Accepts connections until the process stops doing so; `open` is dropped once this listener is closed.
 pub async fn accept(listener: TcpListener, doors: Arc<Doors>, permits: Arc<Semaphore>, open: mpsc::Sender<()>) {
-    tokio::select! {
-        () = doors.life.reached(Phase::Closing) => {}
-        () = accept_all(&listener, &doors, &permits) => {}
-    }
+    accept_all(&listener, &doors, &permits).await;
     // In this order: whoever waits for `open` may rely on the listener being closed.
     drop(listener);
     drop(open);
@@ -47,7 +44,11 @@ pub async fn accept(listener: TcpListener, doors: Arc<Doors>, permits: Arc<Semap
 async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Semaphore>) {
     let mut pause = PAUSE_FIRST;
     loop {
-        let tcp = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = doors.life.reached(Phase::Closing) => return,
+        };
+        let tcp = match accepted {
             Ok((tcp, _)) => tcp,
             Err(error) => {
                 tracing::warn!(%error, "accept failed, trying again");
@@ -60,8 +61,11 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
         if permits.available_permits() == 0 {
             doors.crowded.notify_one();
         }
-        // Fails only if the semaphore is closed, which nobody does.
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
+        let permit = tokio::select! {
+            permit = Arc::clone(permits).acquire_owned() => permit.ok(),
+            // It is accepted, so it is served, as the last one.
+            () = doors.life.reached(Phase::Closing) => None,
+        };
         // Only costs latency if it fails.
         let _ = tcp.set_nodelay(true);
         let number = doors.metrics.connections_total.inc() + 1;
@@ -70,7 +74,11 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
         let guest = Arc::clone(doors);
         doors.life.spawn_detached(async move {
             let _counted = counted;
-            connection::serve(tcp, number, guest).await;
+            tokio::select! {
+                () = connection::serve(tcp, number, Arc::clone(&guest)) => {}
+                // Its time is up. If this process lives on, its mailboxes are another's by now.
+                () = guest.life.reached(Phase::Done) => {}
+            }
         });
     }
 }

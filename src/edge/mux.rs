@@ -2,7 +2,7 @@
 //!
 //! Each request is a task. When the connection ends, its tasks end, and mail that was on its way is put back.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    lifecycle::{Lifecycle, Task},
+    lifecycle::{Lifecycle, Phase, Task},
     mailbox::Max,
     wire::{
         control::{self, Frame, FrameKind, PACKET_BYTES_MAX, Wish},
@@ -34,6 +34,8 @@ const UNFINISHED_MAX: usize = 1_024;
 const BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
 /// How long a gateway may take to say whether mail has arrived: longer than any client may take for its answer.
 const VERDICT_WITHIN: Duration = Duration::from_secs(660);
+/// How long what a gateway has asked already may take when another relay takes this one's place.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The gateway ends a wait, not we.
 const FOREVER: Duration = Duration::from_secs(86_400 * 365);
 
@@ -57,20 +59,29 @@ struct Lane {
 pub async fn serve(peer: &Seqpacket, post: Post, life: Lifecycle, message_bytes: usize) {
     let (out, mut frames) = mpsc::channel::<Frame>(OUT_FRAMES);
     let lane = Lane { post, life, message_bytes, out, open: Arc::default() };
-    let write = async {
+    let mut write = pin!(async {
         while let Some(frame) = frames.recv().await {
             if peer.send(&frame.write()).await.is_err() {
                 return;
             }
         }
+    });
+    // Another relay takes this one's place: what the gateway has sent is carried out, and then it goes there.
+    let mut parting = false;
+    let part = async {
+        lane.life.handed_over(Phase::Done).await;
+        peer.end_input();
+        parting = true;
+        pending::<()>().await;
     };
     tokio::select! {
-        () = write => {}
+        () = &mut write => {}
         result = lane.read(peer) => {
             if let Err(error) = result {
                 tracing::warn!(%error, "a gateway that speaks no frames");
             }
         }
+        () = part => {}
     }
     for (_, Open { task, verdict }) in lane.open.lock().drain() {
         match verdict {
@@ -79,6 +90,11 @@ pub async fn serve(peer: &Seqpacket, post: Post, life: Lifecycle, message_bytes:
             // What was asked for, or decided, is carried out.
             None => task.detach(),
         }
+    }
+    if parting {
+        // It ends when every task has said its word.
+        drop(lane);
+        let _ = timeout(LAST_WORDS, write).await;
     }
 }
 
@@ -195,6 +211,13 @@ impl Lane {
         match outcome {
             Ok(Outcome::Mail(array, None)) => self.say(FrameKind::Mail, id, &array).await,
             Ok(Outcome::Mail(array, Some(lease))) => {
+                // Whoever closes the store waits for the verdict.
+                let _busy = self.life.busy();
+                if self.life.leaves_messages() {
+                    // Nobody may be waiting any more. The next relay gives it out.
+                    drop(lease);
+                    return self.say(FrameKind::Draining, id, b"").await;
+                }
                 let heard = async {
                     self.say(FrameKind::Mail, id, &array).await;
                     decided.await.unwrap_or(false)

@@ -88,6 +88,8 @@ pub struct Head<'a> {
     pub body_bytes: Option<usize>,
     /// What went wrong, if something did.
     pub error: Option<&'a Error>,
+    /// Whether it is an answer of protocol v1.
+    pub v1: bool,
 }
 
 impl Head<'_> {
@@ -102,13 +104,14 @@ impl Head<'_> {
             |bytes| format!("content-length: {bytes}\r\n"),
         );
         let cache = if self.body_bytes.is_some() { "no-store" } else { "no-store, no-transform" };
+        let exposed = if self.v1 { format!("access-control-expose-headers: {EXPOSED}\r\n") } else { String::new() };
         let retry = match self.error {
             Some(error) if passes(error) => format!("retry-after: {RETRY_AFTER}\r\n"),
             _ => String::new(),
         };
         format!(
             "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\naccess-control-allow-origin: *\r\n\
-             cache-control: {cache}\r\n{retry}{connection}{length}date: {date}\r\n\r\n"
+             {exposed}cache-control: {cache}\r\n{retry}{connection}{length}date: {date}\r\n\r\n"
         )
     }
 }
@@ -122,7 +125,7 @@ mod tests {
         let error = Error::new(Kind::MailboxFull, "");
         for body_bytes in [Some(7), None] {
             let (status, error) = (StatusCode::OK, Some(&error));
-            let head = Head { status, content_type: JSON, close: true, body_bytes, error }.text();
+            let head = Head { status, content_type: JSON, close: true, body_bytes, error, v1: true }.text();
             assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
             assert!(head.ends_with(" GMT\r\n\r\n"), "{head}");
             assert_eq!(head.matches("\r\n\r\n").count(), 1);

@@ -1,20 +1,23 @@
-//! `AF_UNIX` sockets of type `SOCK_SEQPACKET` (unix(7)): one packet in, one packet out, with the peer's credentials.
+//! `AF_UNIX` sockets of type `SOCK_SEQPACKET` (unix(7)): one packet in, one packet out, with the peer's credentials, and
+//! with descriptors if need be.
 
 use std::{
     fs::{self, TryLockError},
-    io,
+    io::{self, IoSlice, IoSliceMut},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::fs::{FileTypeExt, MetadataExt, lchown},
     },
     path::{Path, PathBuf},
 };
 
 use nix::{
+    cmsg_space,
     errno::Errno,
     sys::socket::{
-        AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen,
-        recv, send, setsockopt, socket, sockopt,
+        AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr,
+        accept4, bind, connect, getsockopt, listen, recv, recvmsg, send, sendmsg, setsockopt, shutdown, socket,
+        sockopt,
     },
     sys::stat::{Mode, fchmod, umask},
 };
@@ -26,6 +29,8 @@ use crate::settings::ControlSocket;
 const BACKLOG: i32 = 1024;
 /// Room for a packet of the largest kind and some behind it.
 const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// The most descriptors in one packet (SCM_MAX_FD in the kernel).
+pub const DESCRIPTORS_MAX: usize = 253;
 
 /// One connection.
 #[derive(Debug)]
@@ -79,6 +84,18 @@ impl Seqpacket {
         Ok(getsockopt(self.fd.get_ref(), sockopt::PeerCredentials)?.uid())
     }
 
+    /// The process that the peer was when it connected, if it can be seen from here.
+    pub fn peer_pid(&self) -> Option<i32> {
+        // 0 for a process of another namespace.
+        getsockopt(self.fd.get_ref(), sockopt::PeerCredentials).ok().map(|peer| peer.pid()).filter(|pid| *pid > 0)
+    }
+
+    /// Lets the peer send nothing more. What it has sent can still be received, and the end comes after it.
+    pub fn end_input(&self) {
+        // It fails only if the peer has gone, and then there is nothing to end.
+        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Read);
+    }
+
     /// Waits for a packet of at most `max` bytes. May be dropped.
     ///
     /// # Errors
@@ -110,58 +127,106 @@ impl Seqpacket {
         let one = |fd: &OwnedFd| Ok(send(fd.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL)?);
         self.fd.async_io(Interest::WRITABLE, one).await.map(drop)
     }
+
+    /// Sends a packet with descriptors, at most [`DESCRIPTORS_MAX`], whole or not at all. May be dropped.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn send_with(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let one = |fd: &OwnedFd| {
+            let (text, rights) = ([IoSlice::new(packet)], [ControlMessage::ScmRights(&numbers)]);
+            Ok(sendmsg::<()>(fd.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, None)?)
+        };
+        self.fd.async_io(Interest::WRITABLE, one).await.map(drop)
+    }
+
+    /// Waits for a packet of at most `max` bytes and the descriptors that come with it. May be dropped.
+    ///
+    /// # Errors
+    /// The system's; `InvalidData` if the packet is larger.
+    pub async fn receive_with(&self, max: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let one = |fd: &OwnedFd| {
+            let mut packet = vec![0; max];
+            let mut rights = cmsg_space!([RawFd; DESCRIPTORS_MAX]);
+            let mut text = [IoSliceMut::new(&mut packet)];
+            let got = recvmsg::<()>(fd.as_raw_fd(), &mut text, Some(&mut rights[..]), MsgFlags::MSG_CMSG_CLOEXEC)?;
+            let mut descriptors = Vec::new();
+            // It fails if there was no room for all of them, which there is.
+            for message in got.cmsgs()? {
+                let ControlMessageOwned::ScmRights(numbers) = message else { continue };
+                // SAFETY: the kernel has just opened these for this process, and nobody else knows them.
+                descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
+            }
+            let (length, whole) = (got.bytes, !got.flags.contains(MsgFlags::MSG_TRUNC));
+            if !whole {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            packet.truncate(length);
+            Ok((packet, descriptors))
+        };
+        self.fd.async_io(Interest::READABLE, one).await
+    }
 }
 
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     fd: AsyncFd<OwnedFd>,
-    /// The file that is ours to remove, with its device and inode.
-    file: Option<(PathBuf, (u64, u64))>,
+}
+
+/// The file of a listening socket; dropping this removes it, if it is this relay's to remove.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Its device and inode.
+    inode: (u64, u64),
+    /// Whether it is ours to remove.
+    pub ours: bool,
+}
+
+/// Listens at `path`. A socket file that nobody listens on any more is replaced.
+///
+/// # Errors
+/// `AddrInUse` if somebody listens there, or if the file is no socket; else the system's, with the path.
+pub fn bind_at(path: &Path, settings: &ControlSocket) -> io::Result<(OwnedFd, SocketFile)> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    // One starter at a time: between `bind` and `listen` a socket looks as if nobody listened on it.
+    let folder =
+        fs::File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    let folder = folder.map_err(named)?;
+    folder.try_lock().map_err(|error| {
+        let what = match error {
+            TryLockError::WouldBlock => "another server is starting here; try again".to_owned(),
+            TryLockError::Error(error) => error.to_string(),
+        };
+        named(io::Error::new(io::ErrorKind::AddrInUse, what))
+    })?;
+    remove_stale(path).map_err(named)?;
+    let fd = new_socket()?;
+    // Linux gives the file the mode of the unbound socket, less the mask; a mode set by path could hit another file.
+    fchmod(&fd, Mode::from_bits_truncate(settings.mode))?;
+    let mask = umask(Mode::empty());
+    let bound = bind(fd.as_raw_fd(), &UnixAddr::new(path)?);
+    umask(mask);
+    bound.map_err(|error| named(error.into()))?;
+    if settings.owner.is_some() || settings.group.is_some() {
+        // At least this follows no link that somebody may have put there meanwhile.
+        lchown(path, settings.owner, settings.group).map_err(named)?;
+    }
+    // Nobody can connect before this, so nobody gets in before mode and owner are right.
+    listen(&fd, Backlog::new(BACKLOG)?)?;
+    let file = SocketFile::of(path).map_err(named)?;
+    Ok((fd, file))
 }
 
 impl Listener {
-    /// Takes over a listening socket that the process was started with.
+    /// Accepts from a listening socket.
     ///
     /// # Errors
     /// The system's.
-    pub fn inherited(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { fd: watch(fd)?, file: None })
-    }
-
-    /// Listens at `path`. A socket file that nobody listens on any more is replaced.
-    ///
-    /// # Errors
-    /// `AddrInUse` if somebody listens there, or if the file is no socket; else the system's, with the path.
-    pub fn bind(path: &Path, settings: &ControlSocket) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        // One starter at a time: between `bind` and `listen` a socket looks as if nobody listened on it.
-        let folder =
-            fs::File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-        let folder = folder.map_err(named)?;
-        folder.try_lock().map_err(|error| {
-            let what = match error {
-                TryLockError::WouldBlock => "another server is starting here; try again".to_owned(),
-                TryLockError::Error(error) => error.to_string(),
-            };
-            named(io::Error::new(io::ErrorKind::AddrInUse, what))
-        })?;
-        remove_stale(path).map_err(named)?;
-        let fd = new_socket()?;
-        // Linux gives the file the mode of the unbound socket, less the mask; a mode set by path could hit another file.
-        fchmod(&fd, Mode::from_bits_truncate(settings.mode))?;
-        let mask = umask(Mode::empty());
-        let bound = bind(fd.as_raw_fd(), &UnixAddr::new(path)?);
-        umask(mask);
-        bound.map_err(|error| named(error.into()))?;
-        if settings.owner.is_some() || settings.group.is_some() {
-            // At least this follows no link that somebody may have put there meanwhile.
-            lchown(path, settings.owner, settings.group).map_err(named)?;
-        }
-        // Nobody can connect before this, so nobody gets in before mode and owner are right.
-        listen(&fd, Backlog::new(BACKLOG)?)?;
-        let inode = inode(path).map_err(named)?;
-        Ok(Self { fd: watch(fd)?, file: Some((path.to_owned(), inode)) })
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { fd: watch(fd)? })
     }
 
     /// Waits for a connection. May be dropped.
@@ -177,14 +242,22 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl SocketFile {
+    /// The file at `path`, which is this relay's to remove.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), inode: inode(path)?, ours: true })
+    }
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Some((path, ours)) = &self.file
-            // Another relay may have taken the place since.
-            && inode(path).is_ok_and(|there| there == *ours)
-        {
+        // Another relay may have taken the place since.
+        if self.ours && inode(&self.path).is_ok_and(|there| there == self.inode) {
             // A file left behind is replaced at the next start.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

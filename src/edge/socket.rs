@@ -10,6 +10,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -97,6 +101,13 @@ impl Socket {
     pub fn skip_empty_lines(&mut self) {
         let empty = self.unread.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         self.unread.advance(empty);
+    }
+
+    /// Whether the peer has ended its side, and nothing of it is left to be read.
+    pub fn has_ended(&self) -> bool {
+        let mut byte = [0];
+        let peeked = recv(self.tcp.as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        !matches!(peeked, Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR))
     }
 
     /// Puts up to `max` bytes that are there already behind those unread.

@@ -163,7 +163,9 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
     };
     let close = park.close || ended || doors.life.is_draining();
     let body_bytes = Some(body.len());
-    let head = reply::Head { status: StatusCode::OK, content_type: reply::JSON, close, body_bytes, error: None }.text();
+    let head =
+        reply::Head { status: StatusCode::OK, content_type: reply::JSON, close, body_bytes, error: None, v1: false }
+            .text();
     // What the client sent before its answer proves nothing of it. What the runtime has not heard of yet is missed here,
     // and counts as sent after; x0's pages never send ahead.
     socket.read_what_is_there(doors.config.header_bytes);

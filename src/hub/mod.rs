@@ -14,7 +14,7 @@ use crate::{
     gate::{self, Admission},
     id::{Key, SessionId},
     lifecycle::{Clock, Lifecycle},
-    mailbox::{Letter, Max, Settle},
+    mailbox::{Batch, Letter, Max, Settle},
     message::{Message, Seq, Shape, UnixMs},
     metrics::{JournalLevels, Levels, Loss, Metrics},
     storage::{AnyStore, JournalFigures, MailboxInfo, Page, Posting, Ring, Totals},
@@ -69,6 +69,7 @@ pub struct SessionInfo {
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     store: AnyStore,
     desks: Arc<Desks>,
@@ -94,6 +95,11 @@ impl Hub {
         Self(Arc::new(Inner { store, desks: bells.0, life, metrics, ttl }))
     }
 
+    /// The same mailboxes and receivers in another life of this process.
+    pub fn in_life(&self, life: Lifecycle) -> Self {
+        Self(Arc::new(Inner { life, ..(*self.0).clone() }))
+    }
+
     /// The time.
     pub fn clock(&self) -> Clock {
         self.0.life.clock
@@ -105,7 +111,7 @@ impl Hub {
     /// # Errors
     /// As [`crate::storage::Store::append`], and [`Kind::Draining`]: nothing was kept.
     pub fn send(&self, admission: Admission<gate::Send>, draft: Draft) -> Later<Accepted> {
-        if self.0.life.is_draining() {
+        if !self.0.life.takes_messages() {
             // What is in memory alone would end with the process; and what is not, nobody here could receive any more.
             return Box::pin(ready(Err(Error::new(
                 Kind::Draining,
@@ -213,6 +219,19 @@ impl Hub {
             self.0.desks.ring(of);
         }
         Ok(messages)
+    }
+
+    /// What comes after a cursor, for somebody who does not wait and is no receiver.
+    ///
+    /// # Errors
+    /// As [`crate::storage::Store::batch`].
+    pub async fn glance(
+        &self,
+        admission: &Admission<gate::Receive>,
+        after: Option<Cursor>,
+        max: Max,
+    ) -> Result<Batch, Error> {
+        self.0.store.batch(&admission.intent().of, after, max).await
     }
 
     /// How long an answer to `after` is to be held back, because the session's receiver has had it before.

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     cursor::{Gap, Reason},
     gate::{Gate, Who},
-    mailbox::{Batch, Capacity, Removed},
+    mailbox::{Capacity, Removed},
     storage::{Limits, Local, Null, Store, Swept},
 };
 

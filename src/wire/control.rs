@@ -4,7 +4,7 @@
 //! with [`HELLO`], which to x0's own server is an ordinary GET; ours answers [`WELCOME`], and from then on both sides
 //! speak in [`Frame`]s.
 
-use super::{json, x0};
+use super::{json, takeover, x0};
 use crate::{
     error::{Error, Kind},
     id::SessionId,
@@ -43,6 +43,8 @@ pub enum Word {
     Purge(SessionId),
     /// End in order.
     Drain,
+    /// Give its place to the relay that says so.
+    Takeover(takeover::Ask),
 }
 
 /// Reads a packet.
@@ -74,6 +76,7 @@ fn parse_word(word: &str, ours: &json::Object<'_>) -> Result<Word, Error> {
     match word {
         "stats" => Ok(Word::Stats),
         "drain" => Ok(Word::Drain),
+        "takeover" => takeover::Ask::read(ours).map(Word::Takeover),
         "sessions" => Ok(Word::Sessions(match ours.get("max") {
             Some(number) => number_of("max", number)?,
             None => SESSIONS_DEFAULT,
@@ -82,7 +85,7 @@ fn parse_word(word: &str, ours: &json::Object<'_>) -> Result<Word, Error> {
             let session = ours.get("session").and_then(json::string).unwrap_or_default();
             Ok(Word::Purge(SessionId::new(&session)?))
         }
-        _ => Err(Error::new(Kind::BadRequest, "unknown word; there are stats, sessions, purge and drain")),
+        _ => Err(Error::new(Kind::BadRequest, "unknown word; there are stats, sessions, purge, drain and takeover")),
     }
 }
 
@@ -95,6 +98,7 @@ pub fn word(word: &Word) -> String {
     let ours = match word {
         Word::Stats => r#""do":"stats""#.to_owned(),
         Word::Drain => r#""do":"drain""#.to_owned(),
+        Word::Takeover(ask) => format!(r#""do":"takeover",{}"#, ask.write()),
         Word::Sessions(max) => format!(r#""do":"sessions","max":{max}"#),
         Word::Purge(session) => format!(r#""do":"purge","session":{}"#, json::quote(session.as_str())),
     };

@@ -7,6 +7,7 @@ use crate::message::Shape;
 pub mod control;
 mod form;
 pub mod json;
+pub mod takeover;
 pub mod v1;
 pub mod x0;
 

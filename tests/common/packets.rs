@@ -48,6 +48,12 @@ impl Packets {
         assert_eq!(send(self.0.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL), Ok(packet.len()));
     }
 
+    /// # Errors
+    /// As `send` says.
+    pub fn try_send(&self, packet: impl AsRef<[u8]>) -> Result<(), Errno> {
+        send(self.0.as_raw_fd(), packet.as_ref(), MsgFlags::MSG_NOSIGNAL).map(drop)
+    }
+
     /// The next packet, whole, however long; empty if the relay has closed.
     #[track_caller]
     pub fn receive(&self) -> Vec<u8> {

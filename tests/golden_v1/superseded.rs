@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::common::{
     Conn, Cut, PROMPT, Relay, assert_prompt, eventually, timed,
     v1::{Cursor, Door, Event, Receiver, get, numbered, poll_target},
@@ -159,6 +161,34 @@ fn a_loser_that_waits_holds_nothing_up() {
     drop(losers);
     relay.send_v1("b", &numbered(5));
     assert_eq!(newest.message().number(), 5);
+}
+
+#[test]
+fn a_request_that_comes_whole_only_as_its_connection_ends_displaces_nobody() {
+    // A network that delays: the client has given up on the connection and is back on another before the old one's last
+    // packets arrive. A client that is told that it was superseded does not come back by itself.
+    let relay = Relay::start(&["--wait", "30s"]);
+    for (n, how) in [Cut::Fin, Cut::Rst, Cut::Fin, Cut::Rst].into_iter().enumerate() {
+        let session = format!("s{n}");
+        let cursor = relay.cursor(&session);
+        let bytes = get(&poll_target(&session, Some(&cursor), "wait=60"));
+        let (most, last) = bytes.split_at(bytes.len() - 1);
+        let mut old = Conn::open(relay.addr());
+        old.send(most);
+        let mut new = parked(&relay, &session, &cursor);
+        let connections = relay.metric("x0_relay_http_connections");
+        // Both are there when the relay looks.
+        relay.process.signal(Signal::SIGSTOP);
+        old.send(last);
+        old.cut(how);
+        relay.process.signal(Signal::SIGCONT);
+        eventually("the old connection is gone", PROMPT, || {
+            (relay.metric("x0_relay_http_connections") < connections).then_some(())
+        });
+        relay.send_v1(&session, &numbered(0));
+        let batch = new.response().batch();
+        assert_eq!((batch.superseded, batch.numbers()), (false, vec![0]), "{how:?}");
+    }
 }
 
 #[test]

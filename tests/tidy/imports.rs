@@ -11,6 +11,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("cli", 9),
     ("server", 8),
     ("config", 8),
+    ("takeover", 8),
     ("inherit", 8),
     ("edge", 7),
     ("hub", 6),

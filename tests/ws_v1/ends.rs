@@ -1,70 +1,57 @@
-//! Newer receivers, drains, and what closes a socket.
+//! Drains, and what closes a socket.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use crate::{
-    client::{BINARY, CLOSE, Heard, TEXT, Ws, frame, text},
-    common::{PROMPT, Relay, assert_prompt, timed},
+    SOON,
+    common::{
+        Broken, PROMPT, Relay, assert_prompt, timed,
+        v1::{
+            Said,
+            socket::{BINARY, TEXT, frame},
+        },
+    },
+    said, send, text,
 };
-
-const SOON: Duration = Duration::from_secs(10);
-
-#[test]
-fn a_newer_receiver_sends_the_older_away() {
-    let relay = Relay::start(&["--window", "1"]);
-    let mut old = Ws::open(&relay, "b");
-    relay.accept("b", 0);
-    relay.accept("b", 1);
-    assert_eq!(old.numbers().0, [0]);
-    let (mut new, took) = timed(|| {
-        let new = Ws::open(&relay, "b");
-        assert_eq!(old.said(), r#"{"type":"goodbye","reason":"superseded"}"#);
-        new
-    });
-    assert_prompt("a goodbye with the window full", took);
-    assert_eq!(old.heard(), Heard::Close(4001));
-    old.send(&frame(true, CLOSE, &4001_u16.to_be_bytes()));
-    old.assert_ends();
-    assert_eq!(new.numbers().0, [0], "what the older had not acknowledged");
-}
 
 #[test]
 fn a_drain_answers_what_was_sent_says_goodbye_and_ends_whoever_listens() {
     let data = tempfile::tempdir().expect("a directory");
     let path = data.path().to_str().expect("UTF-8");
     let mut relay = Relay::start(&["--data-dir", path]);
-    let mut polite = Ws::open(&relay, "polite");
-    let _rude = Ws::open(&relay, "rude");
-    let mut sender = Ws::open(&relay, "sender");
-    let frames = (0..1_000).flat_map(|n| text(&format!(r#"{{"type":"send","ref":{n},"to":"c","payload":1}}"#)));
-    let frames: Vec<u8> = frames.collect();
+    let (mut polite, _) = relay.socket("polite", None);
+    let _rude = relay.socket("rude", None);
+    let (mut sender, _) = relay.socket("sender", None);
+    let frames: Vec<u8> = (0..1_000).flat_map(|n| text(&send(n, "c"))).collect();
     let start = Instant::now();
-    let mut out = sender.stream.try_clone().expect("a descriptor is free");
+    let mut out = sender.conn.sender();
     // The relay may close before all is sent.
-    let sending = std::thread::spawn(move || drop(out.write_all(&frames)));
-    assert!(sender.said().contains("sent"));
+    let sending = std::thread::spawn(move || drop(out.try_send(frames)));
+    assert!(matches!(said(&mut sender), Said::Sent { .. }));
     relay.term();
-    let goodbye = polite.json();
-    assert_eq!((&goodbye["type"], &goodbye["reason"]), (&"goodbye".into(), &"drain".into()), "{goodbye}");
-    assert!(goodbye["retry_after"].as_f64().is_some_and(|s| (0.1..3.0).contains(&s)), "{goodbye}");
-    assert_eq!(polite.heard(), Heard::Close(1012));
-    polite.send(&frame(true, CLOSE, &1012_u16.to_be_bytes()));
-    polite.assert_ends();
+    match said(&mut polite) {
+        Said::Goodbye { reason, retry_after: Some(seconds) } => {
+            assert!(reason == "drain" && (0.1..3.0).contains(&seconds), "{reason}, {seconds}");
+        }
+        other => panic!("no goodbye but {other:?}"),
+    }
+    let (_, took) = timed(|| {
+        assert!(matches!(said(&mut polite), Said::Close(1012, _)));
+        polite.conn.assert_ends(PROMPT);
+    });
+    assert_prompt("the end of a client that answers the close", took);
     let mut accepted = 1;
     loop {
-        let said = sender.said();
-        match serde_json::from_str::<serde_json::Value>(&said).expect("JSON")["type"].as_str() {
-            Some("sent") => accepted += 1,
+        match said(&mut sender) {
+            Said::Sent { .. } => accepted += 1,
             // What the relay read when it was about to end.
-            Some("error") => assert!(said.contains("draining"), "{said}"),
-            _ => break assert!(said.contains("goodbye"), "{said}"),
+            Said::Error { kind, .. } => assert_eq!(kind, "draining"),
+            Said::Goodbye { .. } => break,
+            other => panic!("{other:?}"),
         }
     }
-    assert_eq!(sender.heard(), Heard::Close(1012));
-    // The rude one does not answer its close: that takes two seconds, no more.
+    assert!(matches!(said(&mut sender), Said::Close(1012, _)));
+    // The rude one does not answer its close: that takes two seconds, and another for its end.
     assert_eq!(relay.wait_exit(SOON).code(), Some(0));
     println!("ended after {:?}, {accepted} accepted", start.elapsed());
     sending.join().expect("only writes");
@@ -73,17 +60,15 @@ fn a_drain_answers_what_was_sent_says_goodbye_and_ends_whoever_listens() {
 }
 
 #[test]
-fn what_no_client_may_say_is_told_by_the_close() {
+fn a_client_that_breaks_the_rules_is_told_how_and_not_waited_for() {
     let relay = Relay::start(&[]);
-    for (said, code) in
+    for (what, code) in
         [(frame(true, BINARY, b"{}"), 1003), (frame(true, TEXT, b"\"\xff\""), 1007), (vec![0x81, 2, b'{', b'}'], 1002)]
     {
-        let mut ws = Ws::open(&relay, "b");
-        ws.send(&said);
-        assert_eq!(ws.heard(), Heard::Close(code));
-        // A peer that answers is not kept waiting, and neither is one that breaks the rules.
-        ws.send(&frame(true, CLOSE, &code.to_be_bytes()));
-        let (_, took) = timed(|| ws.assert_ends());
+        let (mut socket, _) = relay.socket("b", None);
+        socket.conn.send(&what);
+        assert!(matches!(said(&mut socket), Said::Close(told, _) if told == code), "{code}");
+        let (_, took) = timed(|| socket.conn.assert_ends(PROMPT));
         assert_prompt("the end", took);
     }
 }
@@ -91,21 +76,21 @@ fn what_no_client_may_say_is_told_by_the_close() {
 #[test]
 fn a_message_that_is_far_too_large_is_told_so_while_it_is_on_its_way() {
     let relay = Relay::start(&[]);
-    let mut ws = Ws::open(&relay, "b");
-    let mut out = ws.stream.try_clone().expect("a descriptor is free");
-    let sending = std::thread::spawn(move || {
-        // It need not be taken to its end.
-        drop(out.write_all(&frame(true, TEXT, &vec![b' '; 700_000])));
-    });
-    let error = ws.json();
-    assert_eq!((&error["type"], &error["kind"]), (&"error".into(), &"too_large".into()), "{error}");
-    assert_eq!(ws.heard(), Heard::Close(1009));
+    let (mut socket, _) = relay.socket("b", None);
+    let mut out = socket.conn.sender();
+    // It need not be taken to its end.
+    let sending = std::thread::spawn(move || drop(out.try_send(frame(true, TEXT, &vec![b' '; 700_000]))));
+    assert!(matches!(said(&mut socket), Said::Error { status: 413, .. }));
+    assert!(matches!(said(&mut socket), Said::Close(1009, _)));
+    assert!(matches!(socket.next(PROMPT), Err(Broken::Ended)));
     sending.join().expect("only writes");
-    assert!(matches!(ws.next(PROMPT), Some(Heard::End | Heard::Reset)));
     // The longest that may come is no such thing.
-    let mut ws = Ws::open(&relay, "b");
-    ws.send(&frame(true, TEXT, &vec![b' '; (64 << 10) * 2]));
-    assert!(ws.said().contains("not_json"));
-    ws.send(&frame(true, TEXT, &vec![b' '; (64 << 10) * 2 + 1]));
-    assert!(ws.said().contains("too_large"));
+    let (mut socket, _) = relay.socket("b", None);
+    for (bytes, status) in [((64 << 10) * 2, 400), ((64 << 10) * 2 + 1, 413)] {
+        socket.conn.send(frame(true, TEXT, &vec![b' '; bytes]));
+        match said(&mut socket) {
+            Said::Error { status: told, .. } => assert_eq!(told, status, "{bytes}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

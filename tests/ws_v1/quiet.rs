@@ -1,31 +1,43 @@
-//! What thousands of quiet sockets cost.
+//! What quiet sockets cost.
 
 use crate::{
-    client::Ws,
-    common::{Relay, prove},
+    assert_alive,
+    common::{
+        Relay, prove,
+        v1::{Said, Socket},
+    },
+    large, said,
 };
+
+/// The relay's memory that is there, in bytes.
+#[track_caller]
+pub fn resident(relay: &Relay) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", relay.process.pid())).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+}
+
+/// A socket over which large messages went both ways.
+fn used(relay: &Relay, session: &str) -> Socket {
+    let (mut socket, _) = relay.socket(session, None);
+    socket.say(&format!(r#"{{"type":"send","to":"{session}","payload":{}}}"#, large(1)));
+    let mut both = [said(&mut socket), said(&mut socket)];
+    both.sort_by_key(|said| matches!(said, Said::Messages(_)));
+    let [Said::Sent { .. }, Said::Messages(batch)] = &both else { panic!("{both:?}") };
+    socket.ack(&batch.cursor);
+    assert_alive(&mut socket);
+    socket
+}
 
 #[test]
 fn a_quiet_socket_gives_back_what_it_needed() {
     const SOCKETS: usize = 200;
     const BYTES_MAX: usize = 32 << 10;
     let relay = Relay::start(&[]);
-    let filler = "x".repeat(60_000);
-    let busy = |session: &str| {
-        let mut ws = Ws::open(&relay, session);
-        ws.say(&format!(r#"{{"type":"send","to":"{session}","payload":{{"n":1,"x":"{filler}"}}}}"#));
-        let mut mail = ws.json();
-        if mail["type"] != "messages" {
-            mail = ws.json();
-        }
-        ws.ack(mail["cursor"].as_str().expect("a cursor"));
-        ws.assert_nothing();
-        ws
-    };
-    let _first = busy("first");
-    let before = relay.resident();
-    let sockets: Vec<Ws> = (0..SOCKETS).map(|n| busy(&n.to_string())).collect();
-    let each = relay.resident().saturating_sub(before) / SOCKETS;
+    let _first = used(&relay, "first");
+    let before = resident(&relay);
+    let sockets: Vec<Socket> = (0..SOCKETS).map(|n| used(&relay, &n.to_string())).collect();
+    let each = resident(&relay).saturating_sub(before) / SOCKETS;
     println!("{} sockets hold {each} bytes each", sockets.len());
     assert!(each < BYTES_MAX, "{each} bytes each");
 }
@@ -38,10 +50,10 @@ fn prove_idle_sockets_are_small() {
         return;
     }
     let relay = Relay::start(&["--keepalive", "5min", "--log-level", "info"]);
-    let _first = Ws::open(&relay, "first");
-    let before = relay.resident();
-    let sockets: Vec<Ws> = (0..SOCKETS).map(|n| Ws::open(&relay, &n.to_string())).collect();
-    let each = relay.resident().saturating_sub(before) / SOCKETS;
+    let _first = relay.socket("first", None);
+    let before = resident(&relay);
+    let sockets: Vec<Socket> = (0..SOCKETS).map(|n| relay.socket(&n.to_string(), None).0).collect();
+    let each = resident(&relay).saturating_sub(before) / SOCKETS;
     println!("{} idle sockets, each with a mailbox: {each} bytes each", sockets.len());
     assert!(each < BYTES_MAX, "{each} bytes each");
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -31,6 +32,8 @@ const OUT_FRAMES: usize = 256;
 
 /// How long a server may take for a request that does not wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a server that takes no more may take to answer what it took.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the server says to one request.
 enum Told {
@@ -86,42 +89,74 @@ impl Lane {
 
     /// Carries frames both ways until the connection ends.
     pub async fn run(&self, peer: &Seqpacket, mut frames: mpsc::Receiver<Frame>) {
-        let write = async {
-            loop {
-                let verdicts = std::mem::take(&mut self.state.lock().verdicts);
-                // A verdict must not overtake its request.
-                let before = if verdicts.is_empty() { 0 } else { frames.len() };
-                for _ in 0..before {
-                    let Ok(frame) = frames.try_recv() else { break };
-                    if peer.send(&frame.write()).await.is_err() {
-                        return;
-                    }
-                }
-                for (kind, id) in verdicts {
-                    let frame = Frame { kind, more: false, id, body: Vec::new() };
-                    if peer.send(&frame.write()).await.is_err() {
-                        return;
-                    }
-                    self.unwritten.send_modify(|count| *count -= 1);
-                }
-                tokio::select! {
-                    biased;
-                    () = self.has_verdicts.notified() => {}
-                    frame = frames.recv() => match frame {
-                        Some(frame) if peer.send(&frame.write()).await.is_ok() => {}
-                        _ => return,
-                    },
-                }
-            }
-        };
+        let mut in_hand = None;
         tokio::select! {
-            () = write => {}
+            () = self.write(peer, &mut frames, &mut in_hand) => {}
             () = self.read(peer) => {}
         }
         // In this order: whoever starts a request looks whether this has ended after it is on the list.
         self.ended.send_replace(true);
+        frames.close();
+        in_hand.iter().for_each(|frame| self.turn_back(frame));
+        while let Some(frame) = frames.recv().await {
+            self.turn_back(&frame);
+        }
         // Whoever waits for an answer learns that none will come.
         self.state.lock().open.clear();
+    }
+
+    /// Sends frames as long as the server takes them; what it has not taken is `in_hand`. A server that takes no more has
+    /// its place taken by another, and still answers what it took.
+    async fn write(&self, peer: &Seqpacket, frames: &mut mpsc::Receiver<Frame>, in_hand: &mut Option<Frame>) {
+        while self.write_next(peer, frames, in_hand).await.is_ok() {}
+        let turn_back = async {
+            while let Some(frame) = in_hand.take() {
+                self.turn_back(&frame);
+                *in_hand = frames.recv().await;
+            }
+        };
+        // The connection's end comes first, if the server lives.
+        let _ = timeout(ANSWERS_WITHIN, turn_back).await;
+    }
+
+    /// Sends what became of mail, or the next frame.
+    async fn write_next(
+        &self,
+        peer: &Seqpacket,
+        frames: &mut mpsc::Receiver<Frame>,
+        in_hand: &mut Option<Frame>,
+    ) -> io::Result<()> {
+        let verdicts = std::mem::take(&mut self.state.lock().verdicts);
+        // A verdict must not overtake its request.
+        let before = if verdicts.is_empty() { 0 } else { frames.len() };
+        for _ in 0..before {
+            let Ok(frame) = frames.try_recv() else { break };
+            send(peer, in_hand, frame).await?;
+        }
+        for (kind, id) in verdicts {
+            send(peer, in_hand, Frame { kind, more: false, id, body: Vec::new() }).await?;
+            self.unwritten.send_modify(|count| *count -= 1);
+        }
+        tokio::select! {
+            biased;
+            () = self.has_verdicts.notified() => {}
+            frame = frames.recv() => match frame {
+                Some(frame) => send(peer, in_hand, frame).await?,
+                None => return Err(io::ErrorKind::BrokenPipe.into()),
+            },
+        }
+        Ok(())
+    }
+
+    /// Tells whoever waits that this frame of its request was not sent.
+    fn turn_back(&self, unsent: &Frame) {
+        match unsent.kind {
+            // The server puts back what it hears no verdict on.
+            FrameKind::Settle | FrameKind::Return => {}
+            FrameKind::Receive | FrameKind::Show => self.tell(unsent.id, Told::Draining),
+            // A request that is not there whole is not carried out.
+            _ => self.tell(unsent.id, Told::Refused(unsent_yet())),
+        }
     }
 
     async fn read(&self, peer: &Seqpacket) {
@@ -207,10 +242,8 @@ impl Lane {
     pub async fn ask(self: &Arc<Self>, kind: FrameKind, body: &[u8]) -> Result<(), Error> {
         let lost =
             || Error::new(Kind::Refused, "the message server went away before it answered; it may have done it or not");
-        let unsent =
-            || Error::new(Kind::Draining, "the message server is going away, and has not been asked; try again");
         let asked = async {
-            let mut request = self.start(kind, body).await.ok_or_else(unsent)?;
+            let mut request = self.start(kind, body).await.ok_or_else(unsent_yet)?;
             // Once it is sent whole it is carried out, whether or not its answer is heard.
             request.undecided = false;
             (&mut request.told).await.map_err(|_| lost())
@@ -239,6 +272,19 @@ impl Lane {
             }
         }
     }
+}
+
+/// Sends a frame, which is `in_hand` until it is sent.
+async fn send(peer: &Seqpacket, in_hand: &mut Option<Frame>, frame: Frame) -> io::Result<()> {
+    let packet = frame.write();
+    *in_hand = Some(frame);
+    peer.send(&packet).await?;
+    *in_hand = None;
+    Ok(())
+}
+
+fn unsent_yet() -> Error {
+    Error::new(Kind::Draining, "the message server is going away, and has not been asked; try again")
 }
 
 /// A request under way.

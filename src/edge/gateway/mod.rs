@@ -39,12 +39,16 @@ const RETRY_LAST: Duration = Duration::from_millis(500);
 const GREETING: Duration = Duration::from_secs(60);
 /// How long a request that is no poll waits for a server that is away.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits for one that is there and has not answered yet: one that takes another's place, for example.
+const PATIENCE_GREETED: Duration = Duration::from_secs(10);
 
 /// The way to the server, as it is now.
 #[derive(Clone)]
 enum Way {
     /// Nobody is there.
     Down,
+    /// Somebody is there, and has not said who.
+    Greeted,
     /// Our own server.
     Frames(Arc<Lane>),
     /// x0's own server.
@@ -74,7 +78,7 @@ impl Link {
 
     /// Whether the server was there when last heard of.
     pub fn is_up(&self) -> bool {
-        !matches!(*self.0.way.borrow(), Way::Down)
+        !matches!(*self.0.way.borrow(), Way::Down | Way::Greeted)
     }
 
     /// Waits until the server has been told what became of mail.
@@ -118,6 +122,7 @@ impl Link {
                     tracing::warn!(socket = %self.0.path.display(), "x0's own server went away");
                 }
                 Err(error) => {
+                    self.0.way.send_replace(Way::Down);
                     tracing::debug!(socket = %self.0.path.display(), %error, "no server");
                     sleep(pause).await;
                     pause = (pause * 2).min(RETRY_LAST);
@@ -130,6 +135,7 @@ impl Link {
     async fn greet(&self) -> std::io::Result<Option<Seqpacket>> {
         let greeted = async {
             let peer = original::connect(self).await?;
+            self.0.way.send_replace(Way::Greeted);
             peer.send(control::HELLO.as_bytes()).await?;
             let answer = peer.receive(PACKET_BYTES_MAX).await?;
             Ok::<_, std::io::Error>((peer, answer))
@@ -142,16 +148,20 @@ impl Link {
         })
     }
 
-    /// The way, once there is one, or at `deadline`.
+    /// The way, once there is one, or at `deadline`, or a while later if somebody is there by then.
     async fn way(&self, deadline: Instant) -> Way {
         let there = |way: &Way| match way {
-            Way::Down => false,
+            Way::Down | Way::Greeted => false,
             Way::Frames(lane) => !lane.has_ended(),
             Way::Original => true,
         };
         let mut ways = self.0.way.subscribe();
-        match timeout_at(deadline, ways.wait_for(there)).await {
-            Ok(Ok(way)) => way.clone(),
+        if let Ok(Ok(way)) = timeout_at(deadline, ways.wait_for(there)).await {
+            return way.clone();
+        }
+        let settled = |way: &Way| there(way) || matches!(way, Way::Down);
+        match timeout_at(deadline + (PATIENCE_GREETED - PATIENCE), ways.wait_for(settled)).await {
+            Ok(Ok(way)) if there(&way) => way.clone(),
             _ => Way::Down,
         }
     }
@@ -196,7 +206,7 @@ impl Link {
                     result => return result,
                 },
                 Way::Original => return original::tell(self, packet).await,
-                Way::Down => return Err(away()),
+                Way::Down | Way::Greeted => return Err(away()),
             }
         }
     }
@@ -270,7 +280,7 @@ impl Waiting {
             }
             let Some(way) = self.unless_draining(self.link.way(forever)).await else { return Ok(Outcome::Draining) };
             match way {
-                Way::Down => {}
+                Way::Down | Way::Greeted => {}
                 Way::Original => {
                     let place = place.get_or_insert_with(|| original.hang(&self.session));
                     match self.unless_draining(original::turn(&self.link, place)).await {

@@ -46,6 +46,10 @@ impl Park {
 
 /// Streams until the client, or a newer one, or the relay's end ends it.
 pub async fn stream(park: Park, socket: &mut Socket, doors: &Doors) {
+    if socket.has_ended() {
+        // Nobody listens, and somebody else may be the receiver by now.
+        return;
+    }
     let result = match open(&park, doors).await {
         Ok((stream, start)) => Talk::new(&park, stream, start, socket, doors).run().await,
         Err(error) => refuse(&error, &park, socket, doors).await,
@@ -75,7 +79,8 @@ async fn refuse(error: &Error, park: &Park, socket: &mut Socket, doors: &Doors) 
     doors.refused(error, park.id);
     let body = v1::problem(error, park.id);
     let (status, body_bytes) = (reply::status(error), Some(body.len()));
-    let head = reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error) };
+    let head =
+        reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error), v1: true };
     socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await
 }
 
@@ -110,7 +115,7 @@ impl<'a> Talk<'a> {
 
     async fn run(mut self) -> io::Result<()> {
         let (status, content_type) = (StatusCode::OK, reply::EVENTS);
-        let head = reply::Head { status, content_type, close: true, body_bytes: None, error: None }.text();
+        let head = reply::Head { status, content_type, close: true, body_bytes: None, error: None, v1: true }.text();
         let welcome = v1::events_head(&self.park.events.session, self.position);
         self.write(&[head.as_bytes(), &welcome].concat()).await?;
         let result = self.talk().await;

@@ -40,8 +40,9 @@ impl Park {
     }
 }
 
-/// An answer, and what the client is known to have by it.
+/// An answer, and where what is in it begins.
 struct Answer {
+    start: Option<Cursor>,
     batch: Batch,
     extra: Extra,
 }
@@ -52,13 +53,20 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
     let answer = answer(&park, socket, &mut ended, doors).await;
     let close = park.close || ended || doors.life.is_draining();
     let (status, content_type, body) = match &answer {
-        Ok(Answer { batch, extra }) => (StatusCode::OK, reply::JSON, v1::answer(batch, *extra)),
+        Ok(Answer { batch, extra, .. }) => (StatusCode::OK, reply::JSON, v1::answer(batch, *extra)),
         Err(error) => {
             doors.refused(error, park.id);
             (reply::status(error), reply::PROBLEM, v1::problem(error, park.id))
         }
     };
-    let head = reply::Head { status, content_type, close, body_bytes: Some(body.len()), error: answer.as_ref().err() };
+    let head = reply::Head {
+        status,
+        content_type,
+        close,
+        body_bytes: Some(body.len()),
+        error: answer.as_ref().err(),
+        v1: true,
+    };
     // What the client sent before its answer proves nothing of it.
     socket.read_what_is_there(doors.config.header_bytes);
     if let Err(error) = socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await {
@@ -66,15 +74,15 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
         return false;
     }
     drop(body);
-    let told_something = answer.is_ok_and(|answer| !answer.batch.is_empty());
-    if !told_something {
+    let Some(start) = answer.ok().filter(|answer| !answer.batch.is_empty()).map(|answer| answer.start) else {
         return !close;
-    }
+    };
     let proof = lease::prove(socket, close).await;
     if proof.has_it
+        && start.is_some()
         && let Ok((hub, admission)) = admit(&park, doors)
     {
-        hub.note_answered(&admission, park.poll.after);
+        hub.note_answered(&admission, start);
     }
     proof.open && !close
 }
@@ -90,9 +98,17 @@ async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Door
     if let Some(after) = after {
         hub.acknowledge(&admission, after, Haste::Soon).await?;
     }
+    if socket.has_ended() {
+        // What it asked for came late, perhaps behind a newer receiver of the same client: it is shown, and nothing more.
+        *ended = true;
+        let batch = hub.glance(&admission, after, park.max).await?;
+        return Ok(Answer { start: None, batch, extra: Extra::default() });
+    }
     let mut stream = hub.stream(&admission);
+    // Without a cursor it is where the client stands that tells whether it asks the same again.
+    let start = Some(standing_at(after, &stream).await?);
     let event = {
-        let held_back = hub.hold_back(&admission, after);
+        let held_back = hub.hold_back(&admission, start);
         let mut listening = std::pin::pin!(listen(&mut stream, park, held_back));
         loop {
             let room = doors.config.header_bytes.saturating_sub(socket.unread.len());
@@ -112,7 +128,7 @@ async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Door
     };
     let mut extra = Extra::default();
     match event {
-        Event::Batch(batch) => return Ok(Answer { batch, extra }),
+        Event::Batch(batch) => return Ok(Answer { start, batch, extra }),
         Event::Quiet => {}
         Event::Superseded(wait) => {
             extra.superseded = true;
@@ -122,7 +138,8 @@ async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Door
         }
         Event::Draining => extra.retry_after = Some(come_back()),
     }
-    Ok(Answer { batch: Batch { cursor: standing_at(after, &stream).await?, ..Batch::default() }, extra })
+    let cursor = standing_at(after, &stream).await?;
+    Ok(Answer { start, batch: Batch { cursor, ..Batch::default() }, extra })
 }
 
 /// Waits, if the client asks the same again and again not before it was `held_back`.

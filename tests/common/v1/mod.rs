@@ -25,6 +25,21 @@ pub use receiver::{Door, Event, Receiver};
 pub use requests::{get, message_body, poll_target, post_json, send_request};
 pub use socket::{Frame, Said, Socket};
 
+/// Readers say what is wrong, so that they can be tested; whoever uses them fails.
+#[track_caller]
+fn or_fail<T>(read: Result<T, String>) -> T {
+    match read {
+        Ok(value) => value,
+        // No closure: the panic is to name the test's line.
+        Err(wrong) => panic!("{wrong}"),
+    }
+}
+
+/// JSON with these members and no others.
+fn strict<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|e| format!("{e} in {text}"))
+}
+
 /// Everything up to here. Opaque to clients; tests look inside.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Cursor(String);
@@ -33,12 +48,16 @@ impl Cursor {
     /// Fails unless it is `EPOCH.SEQ`: 16 hexadecimal digits and a decimal number.
     #[track_caller]
     pub fn new(text: impl Into<String>) -> Self {
+        or_fail(Self::read(text))
+    }
+
+    fn read(text: impl Into<String>) -> Result<Self, String> {
         let text = text.into();
-        let (epoch, seq) = text.split_once('.').unwrap_or_else(|| panic!("not a cursor: {text:?}"));
-        let hex = epoch.len() == 16 && epoch.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let decimal = seq.parse::<u64>().is_ok_and(|n| n.to_string() == seq);
-        assert!(hex && decimal, "not a cursor: {text:?}");
-        Self(text)
+        let right = text.split_once('.').is_some_and(|(epoch, seq)| {
+            let hex = epoch.len() == 16 && epoch.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            hex && seq.parse::<u64>().is_ok_and(|n| n.to_string() == seq)
+        });
+        if right { Ok(Self(text)) } else { Err(format!("not a cursor: {text:?}")) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -95,11 +114,15 @@ impl Message {
     /// Fails unless it has exactly the members that a message has, and each is what it must be.
     #[track_caller]
     pub fn parse(text: &str) -> Self {
-        let raw: RawMessage<'_> = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e} in the message {text}"));
-        assert_uuid7(&raw.id);
-        assert!(raw.seq > 0, "{text}");
-        let RawMessage { id, seq, from, r#type: word, ts, payload } = raw;
-        Self { id, seq, from, word, ts, payload: payload.get().to_owned() }
+        or_fail(Self::read(text))
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let RawMessage { id, seq, from, r#type: word, ts, payload } = strict(text)?;
+        if !is_uuid7(&id) || seq == 0 {
+            return Err(format!("not a message: {text}"));
+        }
+        Ok(Self { id, seq, from, word, ts, payload: payload.get().to_owned() })
     }
 
     /// The `n` of a numbered payload.
@@ -121,14 +144,13 @@ pub fn number(payload: &str) -> u64 {
     value["n"].as_u64().unwrap_or_else(|| panic!("no number in {payload}"))
 }
 
-/// Fails unless this is a UUID of version 7, as text.
-#[track_caller]
-pub fn assert_uuid7(id: &str) {
+/// Whether this is a UUID of version 7, as text.
+pub fn is_uuid7(id: &str) -> bool {
     let bytes = id.as_bytes();
     let hex = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     let form = bytes.len() == 36
         && bytes.iter().enumerate().all(|(at, b)| if [8, 13, 18, 23].contains(&at) { *b == b'-' } else { hex(b) });
-    assert!(form && bytes[14] == b'7' && matches!(bytes[19], b'8' | b'9' | b'a' | b'b'), "not a UUIDv7: {id:?}");
+    form && bytes[14] == b'7' && matches!(bytes[19], b'8' | b'9' | b'a' | b'b')
 }
 
 /// What can no longer be delivered.
@@ -155,18 +177,15 @@ impl Gap {
 
     #[track_caller]
     pub fn parse(text: &str) -> Self {
-        let gap: Self = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e} in the gap {text}"));
-        gap.check();
-        gap
+        or_fail(strict(text).and_then(Self::checked))
     }
 
-    /// Fails unless its reason is one of the five, and its ends go with it.
-    #[track_caller]
-    fn check(&self) {
+    /// An error unless its reason is one of the five, and its ends go with it.
+    fn checked(self) -> Result<Self, String> {
         match (self.reason.as_str(), self.from, self.to) {
-            ("epoch", None, None) => {}
-            ("expired" | "purged" | "overflow" | "taken", Some(from), Some(to)) if 0 < from && from <= to => {}
-            _ => panic!("not a gap: {self:?}"),
+            ("epoch", None, None) => Ok(self),
+            ("expired" | "purged" | "overflow" | "taken", Some(from), Some(to)) if 0 < from && from <= to => Ok(self),
+            _ => Err(format!("not a gap: {self:?}")),
         }
     }
 }
@@ -200,42 +219,39 @@ impl Batch {
     /// From the body of an answer to a poll.
     #[track_caller]
     pub fn parse(text: &str) -> Self {
-        let raw = Self::raw(text);
-        assert!(raw.r#type.is_none() && raw.more.is_some(), "not an answer to a poll: {text}");
-        Self::from_raw(raw, text)
+        or_fail(Self::read(text, false))
     }
 
     /// From a WebSocket's `messages` frame.
     #[track_caller]
     pub fn parse_frame(text: &str) -> Self {
-        let raw = Self::raw(text);
-        let frame = raw.superseded.is_none() && raw.retry_after.is_none();
-        assert!(frame && raw.r#type.as_deref() == Some("messages"), "not a messages frame: {text}");
-        Self::from_raw(raw, text)
+        or_fail(Self::read(text, true))
     }
 
-    #[track_caller]
-    fn raw(text: &str) -> RawBatch<'_> {
-        serde_json::from_str(text).unwrap_or_else(|e| panic!("{e} in {text}"))
-    }
-
-    #[track_caller]
-    fn from_raw(raw: RawBatch<'_>, text: &str) -> Self {
-        assert!(!text.contains(r#""gap":null"#), "a gap is there or not: {text}");
-        assert_ne!(raw.superseded, Some(false), "superseded is true or not there: {text}");
-        if let Some(gap) = &raw.gap {
-            gap.check();
-        }
-        let messages: Vec<Message> = raw.messages.iter().map(|m| Message::parse(m.get())).collect();
-        let superseded = raw.superseded.is_some();
-        assert!(!superseded || (messages.is_empty() && raw.gap.is_none()), "superseded, and not empty: {text}");
-        Self {
-            messages,
-            gap: raw.gap,
-            cursor: Cursor::new(raw.cursor),
-            more: raw.more.unwrap_or_default(),
-            superseded,
-            retry_after: raw.retry_after,
+    fn read(text: &str, frame: bool) -> Result<Self, String> {
+        let raw: RawBatch<'_> = strict(text)?;
+        let wrong = |what: &str| Err(format!("{what}: {text}"));
+        let RawBatch { r#type, messages, gap, cursor, more, superseded, retry_after } = raw;
+        let kind = if frame {
+            r#type.as_deref() == Some("messages") && superseded.is_none() && retry_after.is_none()
+        } else {
+            r#type.is_none() && more.is_some()
+        };
+        let messages: Vec<Message> = messages.iter().map(|m| Message::read(m.get())).collect::<Result<_, _>>()?;
+        let gap = gap.map(Gap::checked).transpose()?;
+        match () {
+            () if !kind => wrong("not what was expected"),
+            () if text.contains(r#""gap":null"#) => wrong("a gap is there or not"),
+            () if superseded == Some(false) => wrong("superseded is true or not there"),
+            () if superseded.is_some() && !(messages.is_empty() && gap.is_none()) => wrong("superseded, and not empty"),
+            () => Ok(Self {
+                messages,
+                gap,
+                cursor: Cursor::read(cursor)?,
+                more: more.unwrap_or_default(),
+                superseded: superseded.is_some(),
+                retry_after,
+            }),
         }
     }
 
@@ -305,8 +321,7 @@ impl Response {
     pub fn sent(&self) -> Sent {
         let text = self.v1_text(201, "application/json");
         let sent: Sent = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {self:?}"));
-        assert_uuid7(&sent.id);
-        assert!(sent.recipients > 0, "{self:?}");
+        assert!(is_uuid7(&sent.id) && sent.recipients > 0, "{self:?}");
         sent
     }
 
@@ -336,11 +351,11 @@ mod tests {
 
     #[test]
     fn messages_are_read_strictly_and_keep_their_payload() {
-        assert_eq!(Message::parse(MESSAGE).payload, r#"{"n":1e400 ,"n":2}"#);
+        assert_eq!(Message::read(MESSAGE).expect("a message").payload, r#"{"n":1e400 ,"n":2}"#);
         for wrong in
             [MESSAGE.replace("\"seq\":7", "\"seq\":0"), MESSAGE.replace("7000", "4000"), MESSAGE.replace("ts", "at")]
         {
-            assert!(std::panic::catch_unwind(|| Message::parse(&wrong)).is_err(), "{wrong}");
+            assert!(Message::read(&wrong).is_err(), "{wrong}");
         }
     }
 
@@ -348,7 +363,7 @@ mod tests {
     fn answers_are_read_strictly() {
         let cursor = r#""cursor":"00c3f1a2b49d0e1f.17","more":false"#;
         let whole = format!(r#"{{"messages":[],"gap":{{"from":12,"to":40,"reason":"expired"}},{cursor}}}"#);
-        let batch = Batch::parse(&whole);
+        let batch = Batch::read(&whole, false).expect("an answer");
         assert_eq!((batch.gap, batch.cursor.seq()), (Some(Gap::of(12, 40, "expired")), 17));
         for wrong in [
             whole.replace("expired", "lost"),
@@ -358,7 +373,7 @@ mod tests {
             whole.replace("false", "false,\"x\":1"),
             format!(r#"{{"messages":[{MESSAGE}],"superseded":true,{cursor}}}"#),
         ] {
-            assert!(std::panic::catch_unwind(|| Batch::parse(&wrong)).is_err(), "{wrong}");
+            assert!(Batch::read(&wrong, false).is_err(), "{wrong}");
         }
     }
 }

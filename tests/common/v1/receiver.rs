@@ -1,7 +1,12 @@
 //! A receiver through any door, x0's too. It fails at whatever the guarantees forbid on one connection: a hole that no
 //! gap explains, a cursor that jumps.
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{
     Batch, Cursor, EventStream, Gap, Item, Message, Said, Socket,
@@ -207,11 +212,15 @@ impl Receiver {
         Some(event)
     }
 
+    /// Whether anything may come without another poll.
+    pub fn waits(&self) -> bool {
+        self.asked || !self.ready.is_empty() || !matches!(self.link, Link::Conn(_))
+    }
+
     /// What has come whole already; for this nothing is asked, and nothing more is taken from the kernel.
     #[track_caller]
     pub fn next_come(&mut self) -> Option<Event> {
-        let polls = matches!(self.link, Link::Conn(_));
-        if self.ready.is_empty() && polls && !self.asked {
+        if !self.waits() {
             return None;
         }
         self.read_at_most(0);
@@ -224,8 +233,9 @@ impl Receiver {
     /// The next message, whatever cursors come before it. Fails at anything else.
     #[track_caller]
     pub fn message(&mut self) -> Message {
+        let start = Instant::now();
         loop {
-            match self.next(PROMPT) {
+            match self.next(PROMPT.saturating_sub(start.elapsed())) {
                 Ok(Event::Message(message)) => return message,
                 Ok(Event::Cursor(_)) => {}
                 other => panic!("{:?}: no message but {other:?}", self.door),

@@ -145,7 +145,7 @@ struct RawPong {
 
 #[track_caller]
 fn strict<'a, T: Deserialize<'a>>(text: &'a str) -> T {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e} in the frame {text}"))
+    super::or_fail(super::strict(text))
 }
 
 impl Said {
@@ -159,7 +159,7 @@ impl Said {
             "messages" => Self::Messages(Batch::parse_frame(text)),
             "sent" => {
                 let RawSent { r#ref: reference, id, recipients, duplicate, .. } = strict(text);
-                super::assert_uuid7(&id);
+                assert!(super::is_uuid7(&id), "{text}");
                 Self::Sent { reference, id, recipients, duplicate }
             }
             "error" => {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     super::{super::Doors, Desk, come_back, for_hub},
     pipe::{Peer, Pipe, Step},
-    session::{Order, Session, Terms, Unfit, Wants},
+    session::{Order, Session, Terms, Wants},
 };
 use crate::{
     cursor::Cursor,
@@ -21,29 +21,22 @@ use crate::{
 
 /// How much may be owed to a client in answers; while it is more, the client is not listened to.
 const OWED_BYTES_MAX: usize = 64 << 10;
+/// How many frames follow each other before something is written, and the mailbox is looked into.
+const FRAMES_MAX: u32 = 32;
 /// How long a close waits for the peer's.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-
-/// What a socket is opened with.
-pub struct Opening<'a> {
-    /// Whose it is.
-    pub session: &'a SessionId,
-    /// Its place in line.
-    pub stream: Stream,
-    /// What it has; what is missing behind that has not been told yet.
-    pub position: Cursor,
-}
 
 /// A socket under way.
 pub struct Talk<'a, P> {
     doors: &'a Doors,
     desk: Desk<'a>,
     id: RequestId,
-    stream: Stream,
     pipe: Pipe<P>,
     session: Session,
     sends: Sends,
     start: Instant,
+    /// Frames since something was last written.
+    frames: u32,
 }
 
 /// What a wait ended with.
@@ -59,27 +52,31 @@ enum Happened {
 }
 
 impl<'a, P: Peer> Talk<'a, P> {
-    /// Begins with what `head` says, and the welcome behind it.
-    pub fn new(peer: P, head: String, opening: Opening<'_>, doors: &'a Doors, desk: Desk<'a>, id: RequestId) -> Self {
-        let Opening { session, stream, position } = opening;
+    /// A connection whose handshake is `id`. Nothing is said on it yet.
+    pub fn new(peer: P, position: Cursor, doors: &'a Doors, desk: Desk<'a>, id: RequestId) -> Self {
         let terms = Terms {
             window: desk.settings.window,
             max: doors.answer_max(),
             keepalive: desk.settings.keepalive,
             leave_within: doors.config.write_timeout,
         };
-        let mut pipe = Pipe::new(peer, super::message_bytes_max(&doors.config), doors.config.write_timeout);
-        pipe.raw(head);
-        pipe.text(v1::welcome(session, position, terms.window), false);
+        let pipe = Pipe::new(peer, super::message_bytes_max(&doors.config), doors.config.write_timeout);
         let session = Session::open(terms, position);
-        Self { doors, desk, id, stream, pipe, session, sends: Sends::default(), start: Instant::now() }
+        Self { doors, desk, id, pipe, session, sends: Sends::default(), start: Instant::now(), frames: 0 }
     }
 
-    /// Goes on until the socket is closed.
+    /// Says what upgrades the connection, and the welcome behind it.
+    pub fn begin(&mut self, head: String, session: &SessionId) {
+        self.pipe.raw(head);
+        self.pipe.text(v1::welcome(session, self.session.position(), self.desk.settings.window), false);
+    }
+
+    /// Goes on until the socket is to be closed; [`Talk::part`] closes it. Whoever comes next need not wait for that:
+    /// the stream is given up before.
     ///
     /// # Errors
     /// The connection's end without a close.
-    pub async fn run(mut self) -> io::Result<()> {
+    pub async fn run(&mut self, mut stream: Stream) -> io::Result<()> {
         loop {
             self.pipe.check()?;
             let now = self.start.elapsed();
@@ -90,13 +87,11 @@ impl<'a, P: Peer> Talk<'a, P> {
                 self.session.drain(come_back(), now);
             }
             self.session.tick(now);
-            self.carry_out().await;
+            self.carry_out(&stream).await;
             if self.session.is_over() {
-                // Whoever comes next need not wait for our farewell.
-                drop(self.stream);
-                return part(self.pipe).await;
+                return Ok(());
             }
-            match self.wait().await {
+            match self.wait(&mut stream).await {
                 Happened::Event(Ok(Event::Batch(batch))) => self.session.mail(batch),
                 Happened::Event(Ok(Event::Superseded(wait))) => self.session.superseded(wait, self.start.elapsed()),
                 Happened::Event(Ok(Event::Draining | Event::Quiet)) => {}
@@ -106,22 +101,55 @@ impl<'a, P: Peer> Talk<'a, P> {
                 Happened::Step(Step::Text(text)) => self.hear(&text),
                 Happened::Step(Step::Unfit(unfit)) => self.session.unfit(unfit),
                 Happened::Step(Step::Control | Step::Written) => {}
-                Happened::Step(Step::Closed) => {
-                    drop(self.stream);
-                    return write_all(&mut self.pipe).await;
-                }
+                Happened::Step(Step::Closed) => return Ok(()),
                 Happened::Step(Step::Gone(error)) => return Err(error),
             }
         }
+    }
+
+    /// Closes: what is left is written, and the peer may answer.
+    ///
+    /// # Errors
+    /// What is left cannot be written.
+    pub async fn part(&mut self) -> io::Result<()> {
+        let pipe = &mut self.pipe;
+        while let Some(stalled_at) = pipe.stalled_at() {
+            tokio::select! {
+                biased;
+                step = pipe.step(false) => if let Step::Gone(error) = step {
+                    return Err(error);
+                },
+                () = sleep_until(stalled_at) => pipe.check()?,
+            }
+        }
+        let answer = async {
+            while pipe.hears() {
+                if let Step::Gone(_) = pipe.step(true).await {
+                    return;
+                }
+            }
+        };
+        // Time is up: whoever does not answer has no claim to a better end.
+        let _ = timeout(CLOSE_WITHIN, answer).await;
+        Ok(())
     }
 
     fn listens(&self) -> bool {
         self.session.listens() && self.pipe.owed() <= OWED_BYTES_MAX
     }
 
-    async fn wait(&mut self) -> Happened {
+    async fn wait(&mut self, stream: &mut Stream) -> Happened {
         let listens = self.listens();
-        let Self { stream, pipe, session, sends, start, .. } = self;
+        let Self { pipe, session, sends, start, frames, .. } = self;
+        // Frames that are there already are heard one after another, and their answers written together.
+        if listens
+            && *frames < FRAMES_MAX
+            && let Some(step) = pipe.read_if_ready().await
+        {
+            *frames += 1;
+            return Happened::Step(step);
+        }
+        *frames = 0;
         let due = *start + session.due();
         let due = pipe.stalled_at().map_or(due, |at| at.min(due));
         // What waits is fetched when there is nobody in front of it.
@@ -131,7 +159,8 @@ impl<'a, P: Peer> Talk<'a, P> {
             match wants {
                 Wants::Mail(_) | Wants::Room if busy => Happened::Event(Ok(stream.ended(due).await)),
                 Wants::Mail(max) => Happened::Event(stream.next(Some(position), max, due).await),
-                Wants::Room => room(stream, position, session, due).await,
+                // Boxed, because it is rare and large.
+                Wants::Room => Box::pin(room(stream, position, session, due)).await,
                 Wants::Nothing => {
                     sleep_until(due).await;
                     Happened::Event(Ok(Event::Quiet))
@@ -162,7 +191,7 @@ impl<'a, P: Peer> Talk<'a, P> {
     }
 
     /// Carries out what the session orders, and what it orders upon that.
-    async fn carry_out(&mut self) {
+    async fn carry_out(&mut self, stream: &Stream) {
         loop {
             let orders = self.session.take_orders();
             if orders.is_empty() {
@@ -181,7 +210,7 @@ impl<'a, P: Peer> Talk<'a, P> {
                         Err(error) => self.session.sent(reference, Err(error)),
                     },
                     Order::Acknowledge(upto) => {
-                        let result = self.stream.acknowledge(upto).await;
+                        let result = stream.acknowledge(upto).await;
                         self.session.acknowledged(upto, result);
                     }
                     Order::Ping => self.pipe.ping(),
@@ -209,38 +238,6 @@ async fn room(stream: &mut Stream, position: Cursor, session: &Session, due: Ins
     Happened::Event(Ok(stream.stirred(due).await))
 }
 
-/// Closes: what is left is written, and the peer may answer.
-async fn part<P: Peer>(mut pipe: Pipe<P>) -> io::Result<()> {
-    write_all(&mut pipe).await?;
-    if pipe.is_deaf() {
-        return Ok(());
-    }
-    let answer = async {
-        loop {
-            match pipe.step(true).await {
-                Step::Closed | Step::Gone(_) | Step::Unfit(Unfit::TooLarge(_) | Unfit::Broken(..)) => return,
-                Step::Text(_) | Step::Control | Step::Written | Step::Unfit(Unfit::Binary) => {}
-            }
-        }
-    };
-    // Time is up: whoever does not answer has no claim to a better end.
-    let _ = timeout(CLOSE_WITHIN, answer).await;
-    Ok(())
-}
-
-async fn write_all<P: Peer>(pipe: &mut Pipe<P>) -> io::Result<()> {
-    while let Some(stalled_at) = pipe.stalled_at() {
-        tokio::select! {
-            biased;
-            step = pipe.step(false) => if let Step::Gone(error) = step {
-                return Err(error);
-            },
-            () = sleep_until(stalled_at) => pipe.check()?,
-        }
-    }
-    Ok(())
-}
-
 /// The client's messages that have no answer yet, in their order.
 #[derive(Default)]
 struct Sends(VecDeque<Sending>);
@@ -255,18 +252,16 @@ impl Sends {
         self.0.push_back(Sending { reference, result });
     }
 
-    /// Waits for the next answer. May be dropped.
+    /// Waits for the next answer, which is that of the first. May be dropped.
     async fn next(&mut self) -> (Option<String>, Result<Accepted, Error>) {
         poll_fn(|cx| {
-            for index in 0..self.0.len() {
-                let Poll::Ready(result) = self.0[index].result.as_mut().poll(cx) else { continue };
-                let reference = self.0.remove(index).and_then(|sending| sending.reference);
-                if self.0.is_empty() {
-                    self.0 = VecDeque::new();
-                }
-                return Poll::Ready((reference, result));
+            let Some(first) = self.0.front_mut() else { return Poll::Pending };
+            let result = std::task::ready!(first.result.as_mut().poll(cx));
+            let reference = self.0.pop_front().and_then(|sending| sending.reference);
+            if self.0.is_empty() {
+                self.0 = VecDeque::new();
             }
-            Poll::Pending
+            Poll::Ready((reference, result))
         })
         .await
     }

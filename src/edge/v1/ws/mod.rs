@@ -26,7 +26,7 @@ mod session;
 #[cfg(test)]
 mod client;
 
-use drive::{Opening, Talk};
+use drive::Talk;
 use handshake::Handshake;
 use pipe::Peer;
 
@@ -55,6 +55,10 @@ fn message_bytes_max(config: &settings::Http) -> usize {
 
 /// Serves until the client, or a newer one, or the relay's end ends it.
 pub async fn serve(park: Park, socket: &mut Socket, doors: &Doors) {
+    if socket.has_ended() {
+        // Nobody listens, and somebody else may be the receiver by now.
+        return;
+    }
     let result = match open(&park.attach, doors).await {
         // Boxed, so that polls, which wait in the same place, need no room for it.
         Ok((stream, start)) => Box::pin(talk(&park, stream, start, socket, doors)).await,
@@ -81,15 +85,18 @@ async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, door
     let Ok(desk) = desk(doors) else { return Ok(()) };
     // Also one of another epoch: until the gap is told that says so, the client must not believe to be further.
     let position = park.attach.after.unwrap_or(start);
-    let opening = Opening { session: &park.attach.session, stream, position };
-    Talk::new(peer, park.handshake.head(), opening, doors, desk, park.id).run().await
+    let mut talk = Talk::new(peer, position, doors, desk, park.id);
+    talk.begin(park.handshake.head(), &park.attach.session);
+    talk.run(stream).await?;
+    talk.part().await
 }
 
 async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors) -> io::Result<()> {
     doors.refused(error, id);
     let body = v1::problem(error, id);
     let (status, body_bytes) = (reply::status(error), Some(body.len()));
-    let head = reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error) };
+    let head =
+        reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error), v1: true };
     socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await
 }
 

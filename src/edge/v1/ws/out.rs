@@ -15,7 +15,7 @@ use super::pipe::Peer;
 use crate::edge::socket::ANSWER_MAX;
 
 /// How many pieces are written at once.
-const SLICES: usize = 16;
+const SLICES: usize = 64;
 
 /// What is to be written.
 #[derive(Debug)]

@@ -75,14 +75,15 @@ pub enum Step {
 /// Frames on a connection.
 pub struct Pipe<P> {
     peer: P,
-    config: WebSocketConfig,
+    /// The longest message that may come.
+    message_bytes: usize,
     /// Made when something comes.
-    reader: Option<WebSocketContext>,
+    reader: Option<Box<WebSocketContext>>,
     trail: Trail,
     out: Out,
     /// Something has come since this was last asked.
     heard: bool,
-    /// What comes is not understood any more.
+    /// Nothing more comes, or nothing that is understood.
     deaf: bool,
 }
 
@@ -90,12 +91,15 @@ impl<P: Peer> Pipe<P> {
     /// Frames on a connection that is upgraded. `message_bytes`: the longest message that may come. `patience`: how long
     /// the peer may take nothing.
     pub fn new(peer: P, message_bytes: usize, patience: Duration) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BYTES)
-            .write_buffer_size(0)
-            .max_message_size(Some(message_bytes))
-            .max_frame_size(Some(message_bytes));
-        Self { peer, config, reader: None, trail: Trail::default(), out: Out::new(patience), heard: false, deaf: false }
+        Self {
+            peer,
+            message_bytes,
+            reader: None,
+            trail: Trail::default(),
+            out: Out::new(patience),
+            heard: false,
+            deaf: false,
+        }
     }
 
     /// To be written as it is.
@@ -116,7 +120,7 @@ impl<P: Peer> Pipe<P> {
 
     /// A close, to be written; the peer's own close is understood as its answer.
     pub fn close(&mut self, code: u16, reason: &'static str) {
-        let reader = self.reader.get_or_insert_with(|| WebSocketContext::new(Role::Server, Some(self.config)));
+        let reader = self.reader.get_or_insert_with(|| reader(self.message_bytes));
         let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::from_static(reason) };
         // It fails only if a close was sent before.
         let _ = reader.close(&mut Ends::<P> { line: None, out: &mut self.out }, Some(frame));
@@ -137,9 +141,9 @@ impl<P: Peer> Pipe<P> {
         self.out.answer_bytes()
     }
 
-    /// Whether what comes is not understood any more.
-    pub fn is_deaf(&self) -> bool {
-        self.deaf
+    /// Whether something may come yet: the peer has not closed, and what comes can be understood.
+    pub fn hears(&self) -> bool {
+        !self.deaf
     }
 
     /// Whether something has come since this was last asked.
@@ -165,6 +169,15 @@ impl<P: Peer> Pipe<P> {
         poll_fn(|cx| self.poll_step(cx, read)).await
     }
 
+    /// Reads what is there already, if something is.
+    pub async fn read_if_ready(&mut self) -> Option<Step> {
+        poll_fn(|cx| match self.poll_read(cx) {
+            Poll::Ready(step) => Poll::Ready(Some(step)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
     fn poll_step(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Step> {
         if !self.is_written() {
             match self.out.poll_write(&mut self.peer, cx) {
@@ -173,40 +186,55 @@ impl<P: Peer> Pipe<P> {
                 Poll::Pending => {}
             }
         }
-        if read && !self.deaf { self.poll_read(cx) } else { Poll::Pending }
+        if read { self.poll_read(cx) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let Self { peer, config, reader, trail, out, heard, deaf, .. } = self;
-        let context = reader.get_or_insert_with(|| WebSocketContext::new(Role::Server, Some(*config)));
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let Self { peer, message_bytes, reader: made, trail, out, heard, deaf } = self;
+        let reader = made.get_or_insert_with(|| reader(*message_bytes));
         let mut ends = Ends { line: Some(Line { peer, cx, trail, heard }), out };
-        let result = context.read(&mut ends);
+        let result = reader.read(&mut ends);
         // What it answers by itself. It fails only where `result` says so, or the next reading will.
-        let _ = context.flush(&mut ends);
+        let _ = reader.flush(&mut ends);
         let step = match result {
             Ok(Message::Text(text)) => Step::Text(text),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Step::Control,
             Ok(Message::Binary(_)) => Step::Unfit(Unfit::Binary),
-            Ok(Message::Close(_)) => Step::Closed,
+            Ok(Message::Close(_)) => {
+                *deaf = true;
+                Step::Closed
+            }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                if trail.is_between_messages() && context.can_write() {
-                    *reader = None;
+                if trail.is_between_messages() && reader.can_write() {
+                    *made = None;
                 }
                 return Poll::Pending;
             }
             Err(error) => {
-                (*deaf, *reader) = (true, None);
-                reason(error, config.max_message_size)
+                (*deaf, *made) = (true, None);
+                reason(error, *message_bytes)
             }
         };
         Poll::Ready(step)
     }
 }
 
+fn reader(message_bytes: usize) -> Box<WebSocketContext> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes))
+        .max_frame_size(Some(message_bytes));
+    Box::new(WebSocketContext::new(Role::Server, Some(config)))
+}
+
 /// What an error of reading means.
-fn reason(error: Error, message_bytes: Option<usize>) -> Step {
+fn reason(error: Error, message_bytes: usize) -> Step {
     match error {
-        Error::Capacity(_) => Step::Unfit(Unfit::TooLarge(message_bytes.unwrap_or(usize::MAX))),
+        Error::Capacity(_) => Step::Unfit(Unfit::TooLarge(message_bytes)),
         Error::Utf8(_) => Step::Unfit(Unfit::Broken(CLOSE_NOT_UTF8, "text has to be UTF-8")),
         Error::Io(error) => Step::Gone(error),
         Error::ConnectionClosed

@@ -293,3 +293,35 @@ async fn a_mailbox_that_cannot_be_served_closes_the_socket() {
     assert!(said.starts_with(r#"{"type":"error","#) && said.contains("memory_full"), "{said}");
     assert_eq!(client.heard().await, "close 1013");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_fetched_than_the_frame_that_is_being_written() {
+    let world = World::new();
+    let (mut client, _ended) = world.client(300).await;
+    for n in 1..=4 {
+        world.accept_text(&format!("\"{n}{}\"", "x".repeat(900))).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    // What was not fetched is gone now, though the window had room for it.
+    world.hub.remove_all(&world.receive()).await.expect("memory");
+    let mut fetched = 0;
+    let gap = loop {
+        let said = client.heard().await;
+        fetched += payloads(&said).len();
+        if said.contains(r#""gap""#) {
+            break said;
+        }
+        assert!(fetched < 4, "all was fetched");
+    };
+    assert!(gap.contains(r#""to":4,"reason":"purged"}"#), "{gap}");
+}
+
+#[tokio::test]
+async fn a_socket_under_way_is_small() {
+    let world = World::new();
+    let park = world.park("session=b");
+    let (stream, start) = open(&park.attach, &world.doors).await.expect("a mailbox");
+    let (ours, _theirs) = tokio::io::duplex(1);
+    let under_way = talk(&park, stream, start, ours, &world.doors);
+    assert!(size_of_val(&under_way) < 2_048, "{}", size_of_val(&under_way));
+}

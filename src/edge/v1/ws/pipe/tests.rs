@@ -125,7 +125,7 @@ async fn what_no_client_may_say_is_told_apart() {
         let steps = steps(&mut pipe).await;
         assert!(matches!(&steps[0], Step::Text(text) if text.as_str() == "before"));
         assert_eq!(unfit(steps.last()), Some(expected));
-        assert_eq!(pipe.is_deaf(), expected != Unfit::Binary);
+        assert_eq!(pipe.hears(), expected == Unfit::Binary);
         // It can still say why.
         pipe.close(1002, "so");
         assert!(matches!(pipe.step(false).await, Step::Written));

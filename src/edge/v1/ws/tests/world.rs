@@ -159,9 +159,8 @@ impl World {
         self.gate.receive(Who::Anybody, id()).expect("open")
     }
 
-    /// A client behind a connection that holds so many bytes, and how its socket ends.
-    pub fn connect(&self, query: &str, buffer: usize) -> (Client, Ended) {
-        let (ours, theirs) = duplex(buffer);
+    /// A handshake for this query.
+    pub fn park(&self, query: &str) -> Park {
         let request = Request::builder()
             .header("host", "relay")
             .header("connection", "upgrade")
@@ -170,7 +169,13 @@ impl World {
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let parts = request.body(()).expect("a request").into_parts().0;
         let attach = v1::attach(Some(query)).expect("a query");
-        let park = Park::new(attach, &parts, RequestId { connection: 1, request: 1 }).expect("a handshake");
+        Park::new(attach, &parts, RequestId { connection: 1, request: 1 }).expect("a handshake")
+    }
+
+    /// A client behind a connection that holds so many bytes, and how its socket ends.
+    pub fn connect(&self, query: &str, buffer: usize) -> (Client, Ended) {
+        let (ours, theirs) = duplex(buffer);
+        let park = self.park(query);
         let doors = Arc::clone(&self.doors);
         let (told, ended) = oneshot::channel();
         self.life.spawn_detached(async move {

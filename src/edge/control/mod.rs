@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -21,18 +21,22 @@ use crate::{
     cursor::Epoch,
     error::{Error, Kind},
     gate::{Gate, Who},
-    hub::{Hub, SessionInfo},
+    hub::Hub,
     id::SessionId,
-    lifecycle::{Lifecycle, Phase},
+    lifecycle::{Busy, Crowd, Lifecycle, Phase},
     mailbox::{Max, Settle},
     message::Seq,
     metrics::{Counted, Metrics},
     wire::{
-        control::{self, Packet, Word},
-        json,
+        control::{self, Packet},
+        takeover::Ask,
         x0::{self, Request},
     },
 };
+
+mod operate;
+
+use operate::operate;
 
 /// The most connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1024;
@@ -42,6 +46,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const DECIDED_WITHIN: Duration = Duration::from_millis(200);
 /// How long a peer's socket may take no packet.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long one that has said nothing may still say something when another relay takes this one's place: x0's own front
+/// connects, and asks then.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// What a packet may hold beside a payload.
 const PACKET_BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
 /// How many messages are looked at together when an answer is filled.
@@ -62,7 +69,50 @@ pub struct Control {
     /// The largest payload, in bytes.
     pub message_bytes: usize,
     /// What was said about messages that no answer can hold.
-    pub unfit: Unfit,
+    pub unfit: Arc<Unfit>,
+    /// Where relays go that want this one's place.
+    pub heirs: Heirs,
+    /// Connections that are no gateways'.
+    pub guests: Crowd,
+    /// Gateways.
+    pub gateways: Crowd,
+}
+
+/// A relay that may have this one's place, and asks for it.
+#[derive(Debug)]
+pub struct Heir {
+    /// Its connection.
+    pub peer: Seqpacket,
+    /// What it says of itself.
+    pub ask: Ask,
+    /// It is the only one.
+    _turn: OwnedSemaphorePermit,
+}
+
+/// The way to whoever gives the relay's place away, for one at a time.
+#[derive(Clone, Debug)]
+pub struct Heirs {
+    way: mpsc::Sender<Heir>,
+    turns: Arc<Semaphore>,
+}
+
+impl Heirs {
+    /// A way, and its end.
+    pub fn way() -> (Self, mpsc::Receiver<Heir>) {
+        let (way, end) = mpsc::channel(1);
+        (Self { way, turns: Arc::new(Semaphore::new(1)) }, end)
+    }
+
+    /// Passes a relay on that asks.
+    async fn pass_on(&self, peer: Seqpacket, ask: Ask) {
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
+            // It fails only if the process is at its end, and then the connection's end says so.
+            let _ = self.way.try_send(Heir { peer, ask, _turn: turn });
+        } else {
+            let error = Error::new(Kind::TakeoverRefused, "another relay is taking over; try again when it has");
+            say(&peer, x0::error(&error, true).as_bytes()).await;
+        }
+    }
 }
 
 /// The newest message of each session of which it was said that x0's own front cannot read it: once is enough.
@@ -85,35 +135,49 @@ impl Unfit {
     }
 }
 
-/// Accepts connections until the process has drained; `open` is dropped once the socket is closed.
+/// Accepts connections until the process has drained, or gives its sockets away; `open` is dropped once this socket is
+/// closed.
 pub async fn accept(listener: Listener, control: Arc<Control>, open: mpsc::Sender<()>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut guests = Guests::default();
-    let accept_all = async {
-        loop {
-            let peer = match listener.accept().await {
-                Ok(peer) => peer,
-                Err(error) => {
-                    tracing::warn!(%error, "accept on the control socket failed, trying again");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = guests.make_room(&permits).await else { return };
-            let (guest, leave) = (Arc::clone(&control), guests.newcomer());
-            control.life.spawn_detached(async move {
-                let _counted = (Counted::new(&guest.metrics.control_connections), permit);
-                serve(peer, leave, &guest).await;
-            });
-        }
-    };
-    tokio::select! {
-        () = accept_all => {}
-        () = control.life.reached(Phase::Done) => {}
-    }
-    // In this order: whoever waits for `open` may rely on the file being gone.
+    accept_all(&listener, &control).await;
+    // In this order: whoever waits for `open` may rely on the socket being closed.
     drop(listener);
     drop(open);
+}
+
+async fn accept_all(listener: &Listener, control: &Arc<Control>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut guests = Guests::default();
+    let end = || async {
+        tokio::select! {
+            () = control.life.reached(Phase::Done) => {}
+            // Whoever comes now is to wait for the next relay.
+            () = control.life.handed_over(Phase::Closing) => {}
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = end() => return,
+        };
+        let peer = match accepted {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::warn!(%error, "accept on the control socket failed, trying again");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let permit = tokio::select! {
+            permit = guests.make_room(&permits) => permit.ok(),
+            // It is accepted, so it is served, as the last one.
+            () = end() => None,
+        };
+        let (guest, leave, present) = (Arc::clone(control), guests.newcomer(), control.guests.join());
+        control.life.spawn_detached(async move {
+            let _counted = (Counted::new(&guest.metrics.control_connections), permit);
+            serve(peer, leave, present, &guest).await;
+        });
+    }
 }
 
 /// Peers that are no gateways, the oldest first: between two packets they make room for others.
@@ -138,31 +202,58 @@ impl Guests {
     }
 }
 
-async fn serve(peer: Seqpacket, leave: Arc<Notify>, control: &Arc<Control>) {
+async fn serve(peer: Seqpacket, leave: Arc<Notify>, present: Busy, control: &Arc<Control>) {
     let who = match peer.peer_uid() {
         Ok(uid) => Who::Local { uid },
         Err(error) => return tracing::warn!(%error, "a peer without credentials"),
     };
     let max = control.message_bytes + PACKET_BESIDE_PAYLOAD_BYTES;
+    let (mut said_something, mut parting) = (false, false);
     loop {
         let received = tokio::select! {
             biased;
             received = timeout(IDLE, peer.receive(max)) => received,
             () = leave.notified() => return,
+            () = parts(control, said_something), if !parting => {
+                // What is there already is answered, and then comes its end.
+                peer.end_input();
+                parting = true;
+                continue;
+            }
         };
         match received {
             Ok(Ok(Received::Packet(packet))) if packet == control::HELLO.as_bytes() => {
                 // A gateway's place is its own.
                 drop(leave);
+                let _present = control.gateways.join();
+                drop(present);
                 return gateway(&peer, control).await;
             }
             Ok(Ok(said)) => {
-                if !hear(said, max, who, &peer, control).await {
-                    return;
+                let heard = tokio::select! {
+                    heard = hear(said, max, who, &peer, control) => heard,
+                    // Its time is up: the mailboxes are about to be another relay's.
+                    () = control.life.handed_over(Phase::Done) => return,
+                };
+                match heard {
+                    Heard::More => said_something = true,
+                    Heard::Over => return,
+                    Heard::Heir(ask) => {
+                        drop(present);
+                        return control.heirs.pass_on(peer, ask).await;
+                    }
                 }
             }
             Ok(Err(_)) | Err(_) => return,
         }
+    }
+}
+
+/// Waits until a connection is to end because another relay takes this one's place.
+async fn parts(control: &Control, said_something: bool) {
+    control.life.handed_over(Phase::Draining).await;
+    if !said_something {
+        sleep(LAST_WORD).await;
     }
 }
 
@@ -178,10 +269,26 @@ async fn say(peer: &Seqpacket, packet: &[u8]) -> bool {
     matches!(timeout(TAKEN_WITHIN, peer.send(packet)).await, Ok(Ok(())))
 }
 
-/// Answers what a peer said. Returns whether it may say more.
-async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &Arc<Control>) -> bool {
+/// What is to become of a connection after a packet.
+enum Heard {
+    /// It may say more.
+    More,
+    /// It is over.
+    Over,
+    /// It is another relay's, which may have this one's place.
+    Heir(Ask),
+}
+
+impl Heard {
+    fn more_if(taken: bool) -> Self {
+        if taken { Heard::More } else { Heard::Over }
+    }
+}
+
+/// Answers what a peer said.
+async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &Arc<Control>) -> Heard {
     let packet = match said {
-        Received::End => return false,
+        Received::End => return Heard::Over,
         Received::TooLarge(bytes) => {
             Err(Error::new(Kind::TooLarge, format!("a packet may have {max} bytes, this one had {bytes}")))
         }
@@ -189,17 +296,19 @@ async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &
     };
     let answered = match packet {
         Ok(Packet::Frames) => Err(Error::new(Kind::BadRequest, "frames of this version are not spoken here")),
-        Ok(Packet::X0(request, bytes_max)) => exchange(request, bytes_max, who, peer, control).await,
+        Ok(Packet::X0(request, bytes_max)) => {
+            exchange(request, bytes_max, who, peer, control).await.map(Heard::more_if)
+        }
         Ok(Packet::Word(word)) => operate(word, who, peer, control).await,
         Err(error) => Err(error),
     };
     let error = match answered {
-        Ok(taken) => return taken,
+        Ok(heard) => return heard,
         Err(error) => error,
     };
     control.metrics.error(error.kind);
     tracing::debug!(kind = error.kind.label(), detail = %error.detail, "refused on the control socket");
-    say(peer, x0::error(&error, true).as_bytes()).await
+    Heard::more_if(say(peer, x0::error(&error, true).as_bytes()).await)
 }
 
 /// Serves x0's own front.
@@ -293,84 +402,4 @@ async fn give(
         hub.settle(hold, Settle::Only(epoch, given)).await?;
     }
     Ok(taken)
-}
-
-/// Carries out an operator's word.
-async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> Result<bool, Error> {
-    let admission = control.gate.operate(who)?;
-    let hub = &control.hub;
-    control.metrics.request("control", "operate");
-    let answers = match word {
-        Word::Stats => vec![stats(control).await?],
-        Word::Sessions(max) => {
-            let (list, total) = hub.sessions(&admission, max).await?;
-            pages(&list, total)
-        }
-        Word::Purge(session) => {
-            let purged = hub.purge(&admission, &session).await?;
-            tracing::info!(%session, purged, "purged by an operator");
-            vec![format!(r#"{{"purged":{purged}}}"#)]
-        }
-        Word::Drain => {
-            let taken = say(peer, br#"{"draining":true}"#).await;
-            // After the answer: with nothing to wait for the process may be gone at once.
-            control.life.ask_to_end();
-            return Ok(taken);
-        }
-    };
-    for answer in answers {
-        if !say(peer, answer.as_bytes()).await {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-async fn stats(control: &Control) -> Result<String, Error> {
-    let totals = control.hub.totals().await?;
-    let metrics = &control.metrics;
-    let stats = serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "phase": control.life.phase().name(),
-        "uptime_seconds": control.life.clock.uptime().as_secs(),
-        "mailboxes": totals.mailboxes,
-        "messages_waiting": totals.messages,
-        "bytes_waiting": totals.bytes,
-        "receivers_waiting": metrics.receivers.get(),
-        "http_connections": metrics.connections.get(),
-        "control_connections": metrics.control_connections.get(),
-        "messages_accepted": metrics.accepted.get(),
-        "messages_settled": metrics.settled.get(),
-        "messages_returned": metrics.returned.get(),
-    });
-    Ok(stats.to_string())
-}
-
-/// The list in packets of bounded size; all but the last say that more follows.
-fn pages(list: &[SessionInfo], total: usize) -> Vec<String> {
-    let mut pages = vec![String::new()];
-    for info in list {
-        let line = format!(
-            r#"{{"session":{},"pending":{},"bytes":{},"oldest":{},"attached":{},"receivers":{},"last_seen":{}}}"#,
-            json::quote(info.mailbox.session.as_str()),
-            info.mailbox.messages,
-            info.mailbox.bytes,
-            info.mailbox.oldest.map_or("null".to_owned(), |time| time.0.to_string()),
-            info.receivers > 0,
-            info.receivers,
-            info.mailbox.touched.0,
-        );
-        match pages.last_mut() {
-            Some(page) if page.is_empty() => page.push_str(&line),
-            Some(page) if page.len() + line.len() < control::PACKET_BYTES_MAX - 64 => {
-                page.push(',');
-                page.push_str(&line);
-            }
-            _ => pages.push(line),
-        }
-    }
-    let last = pages.len() - 1;
-    let packet = |(index, page)| format!(r#"{{"sessions":[{page}],"total":{total},"more":{}}}"#, index < last);
-    pages.into_iter().enumerate().map(packet).collect()
 }

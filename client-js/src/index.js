@@ -1,0 +1,4 @@
+// The package's door.
+
+export { RelayError } from './errors.js';
+export { connect } from './relay.js';

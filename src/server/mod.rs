@@ -1,0 +1,338 @@
+//! Assembly: settings to sockets, store, hub, gate and doors; and the drain, phase by phase.
+//!
+//! [`sockets`] are kept apart from what accepts on them, because another relay may take them over ([`handover`]), as
+//! this one may have got its own ([`succession`]).
+
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use nix::unistd::geteuid;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    config::{self, Overflow},
+    edge::{
+        Doors,
+        control::{self, Control, Heir, Heirs, Unfit},
+        gateway::Link,
+        listen,
+        post::Post,
+    },
+    gate::Gate,
+    hub::{Bells, Hub, Ttl},
+    inherit::Inherited,
+    lifecycle::{Crowd, Lifecycle, Phase, Task},
+    mailbox::Capacity,
+    metrics::Metrics,
+    storage::{self, AnyStore, Directory, Disk, Limits, Local, Null},
+    wire::takeover,
+};
+
+mod handover;
+mod process;
+mod sockets;
+mod succession;
+
+pub use handover::Handed;
+pub use succession::take_over;
+
+use process::{affordable, give_up_privileges};
+use sockets::Sockets;
+
+/// How long the end may wait for what only tidies up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why the relay did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// What is asked for cannot be; the operator has to ask for something else.
+    Refused(String),
+    /// The system did not let us.
+    System(io::Error),
+    /// The relay that runs keeps its place.
+    Kept(String),
+    /// Whoever is where a relay should run does not answer.
+    Unreachable(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Refused(why) | StartError::Kept(why) | StartError::Unreachable(why) => f.write_str(why),
+            StartError::System(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        StartError::System(error)
+    }
+}
+
+/// A relay or gateway that serves.
+pub struct Server {
+    /// Its phase, and the way to end it.
+    pub life: Lifecycle,
+    /// Where HTTP is served.
+    pub addresses: Vec<SocketAddr>,
+    /// Where the control socket is.
+    pub socket: Option<PathBuf>,
+    /// Where messages are kept on disk, if they are.
+    pub data_dir: Option<PathBuf>,
+    /// Whose place it has taken, in words.
+    pub predecessor: Option<String>,
+    process: config::Process,
+    sockets: Sockets,
+    open: Open,
+    role: Role,
+}
+
+enum Role {
+    Relay(Box<Relay>),
+    Gateway(Link),
+}
+
+/// What is open in one life of the process.
+struct Open {
+    /// Ends when no TCP listener accepts any more.
+    http: mpsc::Receiver<()>,
+    /// Ends when the control socket accepts no more.
+    control: mpsc::Receiver<()>,
+    tasks: Vec<Task>,
+}
+
+/// What a relay has beside its sockets.
+struct Relay {
+    config: config::Serve,
+    /// The data directory.
+    directory: Option<takeover::Directory>,
+    gate: Gate,
+    metrics: Arc<Metrics>,
+    hub: Hub,
+    unfit: Arc<Unfit>,
+    heirs: Heirs,
+    heir: mpsc::Receiver<Heir>,
+    guests: Crowd,
+    gateways: Crowd,
+}
+
+/// A relay that has all that it needs but its mailboxes.
+struct Prepared {
+    config: config::Serve,
+    sockets: Sockets,
+    life: Lifecycle,
+    metrics: Arc<Metrics>,
+}
+
+/// Starts `x0-relay serve`.
+///
+/// # Errors
+/// An address or socket that cannot be had, or privileges that cannot be given up.
+pub fn serve(config: config::Serve, inherited: Inherited) -> Result<Server, StartError> {
+    let sockets = Sockets::relay(&config, inherited)?;
+    let prepared = Prepared::new(config, sockets)?;
+    let hub = prepared.hub()?;
+    prepared.open(hub)
+}
+
+impl Prepared {
+    /// Makes the data directory, and gives up privileges.
+    fn new(config: config::Serve, sockets: Sockets) -> Result<Self, StartError> {
+        if let Some(dir) = &config.mail.data_dir {
+            storage::prepare(dir, config.process.user, config.process.group).map_err(unfit)?;
+        }
+        give_up_privileges(&config.process)?;
+        Ok(Self { config, sockets, life: Lifecycle::start(), metrics: Arc::new(Metrics::default()) })
+    }
+
+    /// Brings the mailboxes back.
+    fn hub(&self) -> Result<Hub, StartError> {
+        hub(&self.config.mail, &self.life, &self.metrics)
+    }
+
+    /// Accepts.
+    fn open(self, hub: Hub) -> Result<Server, StartError> {
+        let Self { config, sockets, life, metrics } = self;
+        let (heirs, heir) = Heirs::way();
+        let relay = Relay {
+            directory: config.mail.data_dir.as_deref().map(succession::identity),
+            gate: Gate::open(geteuid().as_raw()),
+            metrics,
+            hub,
+            unfit: Arc::default(),
+            heirs,
+            heir,
+            guests: Crowd::default(),
+            gateways: Crowd::default(),
+            config,
+        };
+        let open = relay.open(&sockets, &life)?;
+        life.enter(Phase::Ready);
+        Ok(Server {
+            life,
+            addresses: sockets.addresses()?,
+            socket: sockets.path(),
+            data_dir: relay.config.mail.data_dir.clone(),
+            predecessor: None,
+            process: relay.config.process.clone(),
+            sockets,
+            open,
+            role: Role::Relay(Box::new(relay)),
+        })
+    }
+}
+
+impl Relay {
+    /// Opens the doors of one life.
+    fn open(&self, sockets: &Sockets, life: &Lifecycle) -> Result<Open, StartError> {
+        let tasks = vec![life.spawn(self.hub.clone().sweep())];
+        let (control_open, control) = mpsc::channel(1);
+        if let Some(listener) = sockets.control_listener()? {
+            let control = Control {
+                hub: self.hub.clone(),
+                gate: self.gate,
+                life: life.clone(),
+                metrics: Arc::clone(&self.metrics),
+                message_bytes: self.config.http.message_bytes,
+                unfit: Arc::clone(&self.unfit),
+                heirs: self.heirs.clone(),
+                guests: self.guests.clone(),
+                gateways: self.gateways.clone(),
+            };
+            life.spawn_detached(control::accept(listener, Arc::new(control), control_open));
+        }
+        let doors = Arc::new(Doors {
+            post: Post::Here(self.hub.clone(), self.gate),
+            config: self.config.http.clone(),
+            v1: Some(self.config.v1),
+            life: life.clone(),
+            metrics: Arc::clone(&self.metrics),
+            crowded: Notify::new(),
+        });
+        Ok(Open { http: open_doors(sockets, &doors)?, control, tasks })
+    }
+}
+
+/// Starts `x0-relay gateway`.
+///
+/// # Errors
+/// An address that cannot be had, or privileges that cannot be given up.
+pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, StartError> {
+    let life = Lifecycle::start();
+    let metrics = Arc::new(Metrics::default());
+    let sockets = Sockets::http(&config.http, inherited.tcp)?;
+    if sockets.tcp() == 0 {
+        return Err(StartError::Refused("a gateway needs an address to listen on".to_owned()));
+    }
+    if inherited.control.is_some() {
+        return Err(StartError::Refused(
+            "a gateway was started with a control socket; it has use for TCP alone".to_owned(),
+        ));
+    }
+    give_up_privileges(&config.process)?;
+    let (link, task) = Link::open(config.socket.clone(), &life, Arc::clone(&metrics));
+    let doors = Arc::new(Doors {
+        post: Post::There(link.clone()),
+        config: config.http,
+        v1: None,
+        life: life.clone(),
+        metrics,
+        crowded: Notify::new(),
+    });
+    let http = open_doors(&sockets, &doors)?;
+    life.enter(Phase::Ready);
+    Ok(Server {
+        life,
+        addresses: sockets.addresses()?,
+        socket: Some(config.socket),
+        data_dir: None,
+        predecessor: None,
+        process: config.process,
+        sockets,
+        open: Open { http, control: mpsc::channel(1).1, tasks: vec![task] },
+        role: Role::Gateway(link),
+    })
+}
+
+impl Server {
+    /// Ends in order: each phase is entered when the one before is over.
+    pub async fn drain(mut self) {
+        let config::Process { drain_notice, drain_timeout, .. } = self.process;
+        if !drain_notice.is_zero() {
+            self.life.enter(Phase::Notice);
+            sleep(drain_notice).await;
+        }
+        self.life.enter(Phase::Closing);
+        self.sockets.close_http();
+        // Ends when every listener is closed; nothing is ever sent.
+        let _ = self.open.http.recv().await;
+        self.life.enter(Phase::Draining);
+        if let Role::Relay(relay) = &self.role {
+            relay.hub.wake_all();
+        }
+        if timeout(drain_timeout, self.life.idle()).await.is_err() {
+            tracing::warn!(after = ?drain_timeout, "requests cut off (drain-timeout)");
+        }
+        match &self.role {
+            Role::Gateway(link) => {
+                // What is not told in time is delivered again.
+                let _ = timeout(LAST_WORDS, link.flushed()).await;
+                link.last_words();
+            }
+            Role::Relay(relay) => {
+                if let Err(error) = relay.hub.close().await {
+                    tracing::error!(%error, "the store did not close in order");
+                }
+            }
+        }
+        self.life.enter(Phase::Done);
+        let _ = timeout(LAST_WORDS, self.open.control.recv()).await;
+        // The control socket's file is gone when the process is.
+        drop(self.sockets);
+    }
+}
+
+/// A data directory that cannot be used.
+fn unfit(error: crate::error::Error) -> StartError {
+    StartError::Refused(error.detail.into_owned())
+}
+
+fn hub(mail: &config::Mail, life: &Lifecycle, metrics: &Arc<Metrics>) -> Result<Hub, StartError> {
+    let bells = Bells::default();
+    let mailbox = Capacity {
+        messages: mail.mailbox_messages,
+        bytes: mail.mailbox_bytes,
+        drop_oldest: mail.overflow == Overflow::DropOldest,
+    };
+    let limits = Limits {
+        mailbox,
+        sessions: mail.sessions,
+        memory: mail.memory,
+        forget_after_ms: u64::try_from(mail.forget_after.as_millis()).unwrap_or(u64::MAX),
+    };
+    let store: AnyStore = match &mail.data_dir {
+        None => Arc::new(Local::new(Null, limits, life.clock, bells.ring()).map_err(unfit)?),
+        Some(dir) => {
+            let journal = Disk::new(Directory::take(dir).map_err(unfit)?, mail.sync);
+            Arc::new(Local::new(journal, limits, life.clock, bells.ring()).map_err(unfit)?)
+        }
+    };
+    let ttl = Ttl { usual: mail.ttl, most: mail.ttl_max };
+    Ok(Hub::new(store, bells, life.clone(), Arc::clone(metrics), ttl))
+}
+
+/// Accepts on every TCP socket; what is returned ends when none accepts any more.
+fn open_doors(sockets: &Sockets, doors: &Arc<Doors>) -> Result<mpsc::Receiver<()>, StartError> {
+    let permits = Arc::new(Semaphore::new(affordable(doors.config.connections)));
+    let (open, still_open) = mpsc::channel(1);
+    for listener in sockets.http_listeners()? {
+        let accept = listen::accept(listener, Arc::clone(doors), Arc::clone(&permits), open.clone());
+        doors.life.spawn_detached(accept);
+    }
+    Ok(still_open)
+}
