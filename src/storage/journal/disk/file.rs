@@ -137,7 +137,7 @@ impl File {
     pub fn create(backend: Backend, snapshot: &Snapshot, loose: bool) -> Result<Self, Broken> {
         // The part of the id that is drawn by chance.
         let id = Uuid::now_v7().as_u64_pair().1;
-        let file = Self { db: database(backend, false)?, id };
+        let file = Self { db: database(backend)?, id };
         file.write(|transaction| {
             let mut meta = transaction.open_table(META)?;
             for (name, value) in [(META_FORMAT, FORMAT), (META_FILE, id), (META_LOOSE, loose.into())] {
@@ -157,21 +157,14 @@ impl File {
         Ok(file)
     }
 
-    /// Opens a journal that was written before. One that is not to be `trusted` is looked at byte by byte, and not
+    /// Opens a journal that was written before, and looks at all of its checksums. One that is not to be `trusted` is not
     /// written.
     pub fn open(backend: Backend, trusted: bool) -> Result<Self, Broken> {
         if backend.len().is_ok_and(|len| len == 0) {
             return Err(unfit("it is empty, which no journal ever is"));
         }
-        // A relay that was killed in mid-commit leaves what the system has not written yet. It is on the disk before a
-        // repair builds on it.
-        let backend = if trusted {
-            backend.sync_data()?;
-            backend
-        } else {
-            Backend(Box::new(Overlay::over(backend)?))
-        };
-        let db = database(backend, !trusted)?;
+        let backend = if trusted { backend } else { Backend(Box::new(Overlay::over(backend)?)) };
+        let db = database(backend)?;
         let meta = match db.begin_read()?.open_table(META) {
             Ok(meta) => Some(meta),
             Err(TableError::TableDoesNotExist(_)) => None,
@@ -281,8 +274,8 @@ impl File {
     }
 }
 
-fn database(backend: Backend, check: bool) -> Result<Database, Broken> {
-    Ok(Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check).create_with_backend(backend)?)
+fn database(backend: Backend) -> Result<Database, Broken> {
+    Ok(Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create_with_backend(backend)?)
 }
 
 fn table<K: redb::Key + 'static, V: redb::Value + 'static>(

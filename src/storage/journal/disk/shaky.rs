@@ -77,6 +77,35 @@ pub struct Faults {
 
 type Shared = Arc<Mutex<Image>>;
 
+/// What was done to the journal since a moment, and how it was then.
+#[derive(Default)]
+pub struct Diary {
+    before: Image,
+    /// `None`: a sync.
+    steps: Vec<Option<Step>>,
+}
+
+impl Diary {
+    /// The disk at each moment of that time: after a kill, and after two crashes, of which one loses all that was not
+    /// synced, and the other what `dice` says.
+    pub fn moments(&self, mut dice: impl FnMut() -> bool) -> Vec<Shaky> {
+        let mut image = self.before.clone();
+        let mut moments = Vec::new();
+        for step in &self.steps {
+            match step {
+                Some(step) => {
+                    step.run(&mut image.now);
+                    image.since.push(step.clone());
+                }
+                None => (image.safe, image.since) = (image.now.clone(), Vec::new()),
+            }
+            let crashes = [image.after_a_crash(&mut || false), image.after_a_crash(&mut dice)];
+            moments.extend([image.clone()].into_iter().chain(crashes).map(Shaky::with));
+        }
+        moments
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     journal: Option<Shared>,
@@ -89,6 +118,7 @@ struct Inner {
     syncs: usize,
     /// For what a failed sync has written all the same.
     dice: u64,
+    diary: Option<Diary>,
 }
 
 fn copy(image: Option<&Shared>) -> Option<Shared> {
@@ -100,8 +130,40 @@ fn copy(image: Option<&Shared>) -> Option<Shared> {
 pub struct Shaky(Arc<Mutex<Inner>>);
 
 impl Shaky {
+    /// A good disk with this journal.
+    pub fn holding(journal: Vec<u8>) -> Self {
+        Self::with(Image { safe: journal.clone(), now: journal, since: Vec::new() })
+    }
+
+    fn with(journal: Image) -> Self {
+        let journal = Some(Arc::new(Mutex::new(journal)));
+        Self(Arc::new(Mutex::new(Inner { safe_journal: journal.clone(), journal, ..Inner::default() })))
+    }
+
+    /// The journal's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.lock().journal.as_ref().map(|image| image.lock().now.clone()).unwrap_or_default()
+    }
+
     pub fn set(&self, faults: Faults) {
         self.0.lock().faults = faults;
+    }
+
+    /// For what failed syncs write all the same.
+    pub fn set_dice(&self, dice: u64) {
+        self.0.lock().dice = dice;
+    }
+
+    /// Begins to write down all that is done to the journal.
+    pub fn begin_diary(&self) {
+        let mut inner = self.0.lock();
+        let before = inner.journal.as_ref().map(|image| image.lock().clone()).unwrap_or_default();
+        inner.diary = Some(Diary { before, steps: Vec::new() });
+    }
+
+    /// What was done since.
+    pub fn end_diary(&self) -> Diary {
+        self.0.lock().diary.take().unwrap_or_default()
     }
 
     /// Syncs that were asked for so far.
@@ -237,8 +299,18 @@ impl Open {
             return Err(io::ErrorKind::StorageFull.into());
         }
         step.run(&mut image.now);
-        image.since.push(step);
+        image.since.push(step.clone());
+        drop(image);
+        self.write_down(Some(step));
         Ok(())
+    }
+
+    fn write_down(&self, step: Option<Step>) {
+        let mut inner = self.disk.0.lock();
+        let is_journal = inner.journal.as_ref().is_some_and(|journal| Arc::ptr_eq(journal, &self.image));
+        if let Some(diary) = inner.diary.as_mut().filter(|_| is_journal) {
+            diary.steps.push(step);
+        }
     }
 }
 
@@ -276,7 +348,12 @@ impl StorageBackend for Open {
                 step.run(safe);
             }
         }
-        if sync_fails { Err(io::Error::other("the sync was made to fail")) } else { Ok(()) }
+        drop(image);
+        if sync_fails {
+            return Err(io::Error::other("the sync was made to fail"));
+        }
+        self.write_down(None);
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -312,6 +312,95 @@ async fn a_key_is_remembered_with_its_message() {
     assert_eq!(back.survey(0).await.expect("memory").0.keys, 1);
 }
 
+/// The power goes, or somebody kills the relay, at any moment of a send to several and of an acknowledgement.
+#[tokio::test]
+async fn at_every_moment_a_message_is_whole_or_not_there() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    for text in ["1", "2"] {
+        send_once(&store, &["a", "b"], text).await.expect("room");
+    }
+    disk.begin_diary();
+    send_once(&store, &["a", "b", "c"], "3").await.expect("room");
+    let sending = disk.end_diary();
+    disk.begin_diary();
+    settle(&store, "a", 3, Haste::Safe).await.expect("a good disk");
+    let settling = disk.end_diary();
+    let mut bits: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut dice = || {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bits >> 63 == 1
+    };
+    let (without, with) = (texts(&[(1, "1"), (2, "2")]), texts(&[(1, "1"), (2, "2"), (3, "3")]));
+    let mut seen = [0, 0];
+    for moment in sending.moments(&mut dice) {
+        let back = on(&moment);
+        let there = !mail(&back, "c").await.is_empty();
+        for of in ["a", "b"] {
+            assert_eq!(mail(&back, of).await, if there { with.clone() } else { without.clone() });
+        }
+        assert_eq!(send_once(&back, &["a", "b", "c"], "3").await.expect("room").duplicate, there, "the key with it");
+        seen[usize::from(there)] += 1;
+    }
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}: this test is blind");
+    let mut seen = [0, 0];
+    for moment in settling.moments(&mut dice) {
+        let back = on(&moment);
+        let there = !mail(&back, "a").await.is_empty();
+        assert_eq!(mail(&back, "a").await, if there { with.clone() } else { Vec::new() });
+        assert_eq!(mail(&back, "b").await, with);
+        send(&back, "a", "4").await.expect("room");
+        assert_eq!(mail(&back, "a").await.last(), texts(&[(4, "4")]).last(), "its newest place is known");
+        seen[usize::from(there)] += 1;
+    }
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}: this test is blind");
+}
+
+/// A journal that keeps nothing and hears everything.
+#[derive(Clone, Default)]
+struct Ear(Arc<Mutex<Vec<&'static str>>>);
+
+impl Journal for Ear {
+    fn start(&self, _: Arc<dyn Memory>) -> Result<(), Error> {
+        Ok(())
+    }
+    fn append(&self, sending: Box<dyn Sending>) {
+        sending.keep();
+    }
+    fn note(&self, change: Change) {
+        self.0.lock().push(match change {
+            Change::Left(_) => "left",
+            Change::Known(..) => "known",
+            Change::Forgotten(_) => "forgotten",
+            Change::Keys(_) => "keys",
+        });
+    }
+    fn barrier(&self, safe: Closed) {
+        safe(Ok(()));
+    }
+    fn figures(&self) -> JournalFigures {
+        JournalFigures::default()
+    }
+    fn trouble(&self) -> Option<&'static str> {
+        None
+    }
+    fn close(&self, closed: Closed) {
+        closed(Ok(()));
+    }
+}
+
+/// A commit may come between any two changes: without its messages, a mailbox's newest place must be known already.
+#[tokio::test]
+async fn what_is_known_of_a_mailbox_is_noted_before_its_messages_leave() {
+    let ear = Ear::default();
+    let store = Local::new(ear.clone(), limits(1, true), Clock::start(), Arc::new(Deaf)).expect("a good journal");
+    for text in ["1", "2"] {
+        store.append(posting(&["b"], text, None)).await.expect("room");
+    }
+    store.purge(&id("b")).await.expect("memory");
+    assert_eq!(*ear.0.lock(), ["known", "left", "known", "left"]);
+}
+
 /// Digests of the keys that are in the file, whether expired or not.
 fn keys_on(disk: &Shaky) -> Vec<Digest> {
     let backend = disk.after_a_crash(|| false).open().expect("a good disk").expect("a journal");

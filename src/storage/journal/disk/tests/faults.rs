@@ -200,6 +200,34 @@ async fn a_start_that_cannot_make_sure_of_a_file_does_not_use_it() {
     assert!(!killed.is_marked());
 }
 
+/// What a kill in mid-commit has left unwritten is on the disk before a repair builds on it.
+#[tokio::test]
+async fn a_start_that_fails_after_a_kill_spoils_nothing() {
+    for round in 0..60_u64 {
+        let disk = Shaky::default();
+        let store = on(&disk);
+        for n in 0..round % 7 {
+            send(&store, "a", &n.to_string()).await.expect("a good disk");
+        }
+        send(&store, "b", "1").await.expect("a good disk");
+        // All is written and nothing synced, and that is where it was killed, before it could write anything down.
+        disk.set(Faults { sync_panics: true, ..Faults::default() });
+        assert_refused(&store, "b").await;
+        let mut killed = disk.after_a_kill();
+        killed.set_mark(None).expect("a good disk");
+        killed.set_dice(round);
+        killed.set(sync_fails());
+        let journal = Disk::on(Box::new(killed.clone()), SyncRule::Always, PATIENCE);
+        assert!(Local::new(journal, limits(10, false), Clock::start(), Arc::new(Deaf)).is_err());
+        let mut bits = round.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let back = on(&killed.after_a_crash(|| {
+            bits = bits.rotate_right(1);
+            bits & 1 == 1
+        }));
+        assert_eq!(mail(&back, "b").await[..1], texts(&[(1, "1")]), "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn a_compaction_whose_place_is_not_sure_accepts_nothing_until_it_is() {
     let disk = Shaky::default();
@@ -284,4 +312,43 @@ async fn a_panic_ends_the_journal_and_everybody_hears_of_it() {
     assert_eq!(mail(&on(&killed), "b").await, texts(&[(1, "1")]), "what was refused does not come");
     assert_eq!(store.close().await.expect_err("it did not end in order").kind, Kind::StorageFailed);
     assert_eq!(disk.holders(), 1, "its thread has ended");
+}
+
+/// A store on this journal, or why there is none.
+fn on_bytes(bytes: Vec<u8>) -> Result<Local<Disk>, Error> {
+    let journal = Disk::on(Box::new(Shaky::holding(bytes)), SyncRule::Always, PATIENCE);
+    Local::new(journal, limits(10_000, false), Clock::start(), Arc::new(Deaf))
+}
+
+/// After an orderly end, checksums find what a disk has changed: everything comes back as it was, or nothing does.
+#[tokio::test]
+async fn a_journal_that_was_damaged_is_refused_or_whole() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    for n in 0..200 {
+        send_once(&store, &["b", "c"], &format!("{n}{}", "-".repeat(n))).await.expect("room");
+    }
+    settle(&store, "b", 150, Haste::Safe).await.expect("a good disk");
+    let (b, c) = (mail(&store, "b").await, mail(&store, "c").await);
+    store.close().await.expect("a good disk");
+    let whole = disk.bytes();
+    let (pages, mut refused) = (whole.len() / 4096, 0);
+    for n in 0..200_usize {
+        let at = if n < 100 { n * 3 } else { (n * 7919) % pages * 4096 + (n * 131) % 4096 };
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (n % 8);
+        if n % 10 == 0 {
+            bytes.truncate(at / 512 * 512);
+        }
+        match on_bytes(bytes) {
+            Err(error) => {
+                assert!(error.detail.contains("cannot use the journal on a shaky disk: "), "{error}");
+                refused += 1;
+            }
+            Ok(store) => {
+                assert_eq!((mail(&store, "b").await, mail(&store, "c").await), (b.clone(), c.clone()), "byte {at}");
+            }
+        }
+    }
+    assert!((1..200).contains(&refused), "{refused}");
 }
