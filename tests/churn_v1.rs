@@ -74,12 +74,19 @@ impl Client<'_> {
         self.doors == [Door::PlainEvents]
     }
 
-    /// Comes back, most of the time with what it has; else as a page that was loaded anew.
+    /// Comes back with what it has.
     fn open(&mut self) -> Receiver {
         let door = Door::any(self.doors, &mut self.random);
-        let forgetful = !self.plain() && self.random.below(5) == 0;
-        let after = self.position.clone().filter(|_| !forgetful);
-        Receiver::open(self.relay.addr(), self.session, door, after.as_ref())
+        Receiver::open(self.relay.addr(), self.session, door, self.position.as_ref())
+    }
+
+    /// The same, or as a page that was loaded anew and knows nothing.
+    fn open_perhaps_forgetful(&mut self) -> Receiver {
+        if self.plain() || self.random.below(5) > 0 {
+            return self.open();
+        }
+        let door = Door::any(self.doors, &mut self.random);
+        Receiver::open(self.relay.addr(), self.session, door, None)
     }
 
     /// Takes note of what came on a connection that was opened when `floor` was confirmed.
@@ -109,7 +116,7 @@ impl Client<'_> {
     /// One connection, from its request to its cut.
     fn connect_and_cut(&mut self) {
         let floor = self.story.ledger.floor();
-        let mut receiver = self.open();
+        let mut receiver = self.open_perhaps_forgetful();
         let mut place = [Place::Before, Place::Within, Place::After][self.random.below(3)];
         // When our kernel was last known to hold nothing unread.
         let mut empty = Instant::now();
@@ -172,7 +179,8 @@ impl Client<'_> {
         }
     }
 
-    /// A fresh receiver must bring everything that has been accepted so far, at once, whatever was cut before.
+    /// A fresh receiver must bring everything that has been accepted so far, at once, whatever was cut before. It comes
+    /// with its cursor: who asks without one again and again is slowed.
     fn catch_up(&mut self) {
         let want = self.accepted.load(Ordering::Acquire);
         let floor = self.story.ledger.floor();

@@ -138,10 +138,13 @@ struct World {
     gate: Gate,
     boxes: [Box_; SESSIONS],
     /// The answer that a key got, its body, and when.
-    keys: HashMap<(Vec<usize>, u8), (Uuid, Option<u64>, u64)>,
+    keys: HashMap<(Vec<usize>, u8), FirstUse>,
     sent: usize,
     now_s: u64,
 }
+
+/// The message's id, what was asked for, and when.
+type FirstUse = (Uuid, Option<u64>, u64);
 
 fn id(n: usize) -> SessionId {
     SessionId::new(&format!("s{n}")).expect("id")
