@@ -2,7 +2,7 @@
 //!
 //! Idle connections and waiting polls hold no hyper: what waits is a socket, a bell and a timer.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, net::IpAddr, sync::Arc, task::Poll, time::Duration};
 
 use hyper::{StatusCode, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -41,8 +41,8 @@ enum Left {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(tcp: tokio::net::TcpStream, number: u64, doors: Arc<Doors>) {
-    let mut socket = Socket::new(tcp, Arc::new(Turn::new(number)));
+pub async fn serve(tcp: tokio::net::TcpStream, peer: IpAddr, number: u64, doors: Arc<Doors>) {
+    let mut socket = Socket::new(tcp, Arc::new(Turn::new(number, peer)));
     loop {
         socket.skip_empty_lines();
         if socket.unread.is_empty() && !next_request(&mut socket, &doors).await {

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::{
     Method, Request, Version,
     body::{Body, Incoming},
-    header,
+    header::{self, HeaderValue},
     http::request::Parts,
 };
 use tokio::time::{Instant, timeout_at};
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
+    gate::Origin,
     id::RequestId,
     settings, wire,
 };
@@ -66,6 +67,16 @@ async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id
             if body.is_end_stream() { reply } else { reply::closing(reply) }
         }
     }
+}
+
+/// Where a request comes from.
+pub fn origin(_parts: &Parts, turn: &Turn) -> Origin {
+    Origin::Remote(turn.peer())
+}
+
+/// The credentials of a request that has any.
+pub fn authorization(parts: &Parts) -> Option<&[u8]> {
+    parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)
 }
 
 /// Whether the connection is to end after the answer (RFC 9112 sections 6.1 and 9.6).

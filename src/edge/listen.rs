@@ -48,8 +48,8 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
             accepted = listener.accept() => accepted,
             () = doors.life.reached(Phase::Closing) => return,
         };
-        let tcp = match accepted {
-            Ok((tcp, _)) => tcp,
+        let (tcp, peer) = match accepted {
+            Ok((tcp, peer)) => (tcp, peer.ip().to_canonical()),
             Err(error) => {
                 tracing::warn!(%error, "accept failed, trying again");
                 tokio::time::sleep(pause).await;
@@ -75,7 +75,7 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
         doors.life.spawn_detached(async move {
             let _counted = counted;
             tokio::select! {
-                () = connection::serve(tcp, number, Arc::clone(&guest)) => {}
+                () = connection::serve(tcp, peer, number, Arc::clone(&guest)) => {}
                 // Its time is up. If this process lives on, its mailboxes are another's by now.
                 () = guest.life.reached(Phase::Done) => {}
             }

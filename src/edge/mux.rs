@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
+    gate::Who,
     lifecycle::{Lifecycle, Phase, Task},
     mailbox::Max,
     wire::{
@@ -48,6 +49,7 @@ struct Open {
 
 #[derive(Clone)]
 struct Lane {
+    who: Who,
     post: Post,
     life: Lifecycle,
     message_bytes: usize,
@@ -56,9 +58,9 @@ struct Lane {
 }
 
 /// Serves a gateway until its connection ends.
-pub async fn serve(peer: &Seqpacket, post: Post, life: Lifecycle, message_bytes: usize) {
+pub async fn serve(peer: &Seqpacket, who: Who, post: Post, life: Lifecycle, message_bytes: usize) {
     let (out, mut frames) = mpsc::channel::<Frame>(OUT_FRAMES);
-    let lane = Lane { post, life, message_bytes, out, open: Arc::default() };
+    let lane = Lane { who, post, life, message_bytes, out, open: Arc::default() };
     let mut write = pin!(async {
         while let Some(frame) = frames.recv().await {
             if peer.send(&frame.write()).await.is_err() {
@@ -190,9 +192,11 @@ impl Lane {
     async fn one(self, kind: FrameKind, id: u64, body: &[u8]) {
         let request = x0::body(x0::Path::Handler, body, self.message_bytes);
         let done = match request {
-            Ok(Request::Send { from, to, payload }) => self.post.send(from, to, payload).await,
-            Ok(Request::Remove(session)) if kind == FrameKind::RemoveShown => self.post.remove_shown(session).await,
-            Ok(Request::Remove(session)) => self.post.remove(session).await,
+            Ok(Request::Send { from, to, payload }) => self.post.send(self.who.clone(), from, to, payload).await,
+            Ok(Request::Remove(session)) if kind == FrameKind::RemoveShown => {
+                self.post.remove_shown(self.who.clone(), session).await
+            }
+            Ok(Request::Remove(session)) => self.post.remove(self.who.clone(), session).await,
             Ok(_) => Err(Error::new(Kind::BadRequest, "this frame carries a SET or a DEL")),
             Err(error) => Err(error),
         };
@@ -204,7 +208,7 @@ impl Lane {
 
     async fn receive(self, id: u64, wish: Wish, mode: Mode, decided: oneshot::Receiver<bool>) {
         let max = Max { messages: wish.messages.max(1), bytes: wish.bytes };
-        let outcome = match self.post.receive(wish.session, mode) {
+        let outcome = match self.post.receive(self.who.clone(), wish.session, mode) {
             Ok(mut receiver) => receiver.next(max, Instant::now() + FOREVER).await,
             Err(error) => Err(error),
         };

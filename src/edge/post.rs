@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::gateway::{self, Link};
 use crate::{
     error::Error,
-    gate::{Gate, Who},
+    gate::{self, Admission, Gate, Origin, Who},
     hub::{self, Draft, Hub, Inbox, Next},
     id::SessionId,
     mailbox::Max,
@@ -65,16 +65,30 @@ impl Post {
         }
     }
 
-    /// Accepts a message.
+    /// Who asks, by where from and the value of its header `Authorization`. A gateway asks nobody: the server behind it
+    /// does.
     ///
     /// # Errors
-    /// Nothing was kept; or, behind a gateway whose server went away meanwhile, nobody knows.
-    pub async fn send(&self, from: SessionId, to: SessionId, payload: Payload) -> Result<(), Error> {
+    /// The credentials are no good.
+    pub fn identify(&self, origin: Origin, authorization: Option<&[u8]>) -> Result<Who, Error> {
+        match self {
+            Post::Here(_, gate) => gate.identify(origin, authorization),
+            Post::There(_) => Ok(Who::nobody(origin)),
+        }
+    }
+
+    /// Accepts a message. `from`, and whose mail is meant below, is as it was said: it may be a signed session, which
+    /// whoever keeps the mailboxes verifies.
+    ///
+    /// # Errors
+    /// They may not; nothing was kept; or, behind a gateway whose server went away meanwhile, nobody knows.
+    pub async fn send(&self, who: Who, from: SessionId, to: SessionId, payload: Payload) -> Result<(), Error> {
         match self {
             Post::Here(hub, gate) => {
-                let admission = gate.send(Who::Anybody, vec![to])?;
+                let (who, from) = gate.claim(who, from)?;
+                let admission = gate.send(&who, from.as_str(), vec![to])?;
                 let Payload { json: payload, shape } = payload;
-                let draft = Draft { from: from.as_str().into(), kind: "".into(), payload, shape, ttl: None, key: None };
+                let draft = Draft { kind: "".into(), payload, shape, ttl: None, key: None };
                 hub.send(admission, draft).await.map(drop)
             }
             Post::There(link) => link.send(&from, &to, &payload).await,
@@ -85,9 +99,9 @@ impl Post {
     ///
     /// # Errors
     /// As the store's.
-    pub async fn remove(&self, session: SessionId) -> Result<(), Error> {
+    pub async fn remove(&self, who: Who, session: SessionId) -> Result<(), Error> {
         match self {
-            Post::Here(hub, gate) => hub.remove_all(&gate.receive(Who::Anybody, session)?).await.map(drop),
+            Post::Here(hub, gate) => hub.remove_all(&admit(gate, who, session)?).await.map(drop),
             Post::There(link) => link.remove(&session).await,
         }
     }
@@ -96,9 +110,9 @@ impl Post {
     ///
     /// # Errors
     /// As the store's.
-    pub async fn remove_shown(&self, session: SessionId) -> Result<(), Error> {
+    pub async fn remove_shown(&self, who: Who, session: SessionId) -> Result<(), Error> {
         match self {
-            Post::Here(hub, gate) => hub.settle_shown(&gate.receive(Who::Anybody, session)?).await.map(drop),
+            Post::Here(hub, gate) => hub.settle_shown(&admit(gate, who, session)?).await.map(drop),
             Post::There(link) => link.remove_shown(&session).await,
         }
     }
@@ -107,12 +121,9 @@ impl Post {
     ///
     /// # Errors
     /// It may not be.
-    pub fn receive(&self, session: SessionId, mode: Mode) -> Result<Receiver, Error> {
+    pub fn receive(&self, who: Who, session: SessionId, mode: Mode) -> Result<Receiver, Error> {
         match self {
-            Post::Here(hub, gate) => {
-                let admission = gate.receive(Who::Anybody, session)?;
-                Ok(Receiver::Here(hub.inbox(&admission), mode))
-            }
+            Post::Here(hub, gate) => Ok(Receiver::Here(hub.inbox(&admit(gate, who, session)?), mode)),
             Post::There(link) => Ok(Receiver::There(link.receive(session, mode))),
         }
     }
@@ -135,6 +146,12 @@ impl Post {
             Post::There(link) => (!link.is_up()).then_some("the server behind the gateway cannot be reached"),
         }
     }
+}
+
+/// Lets a receiver of the x0 dialect in, whose session's name may be its credential.
+fn admit(gate: &Gate, who: Who, said: SessionId) -> Result<Admission<gate::Receive>, Error> {
+    let (who, session) = gate.claim(who, said)?;
+    gate.receive(&who, session)
 }
 
 impl Receiver {

@@ -1,6 +1,7 @@
 //! What a connection knows about the request that hyper has in hand: its stage, its deadline, and whether it is to park.
 
 use std::{
+    net::IpAddr,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
@@ -40,6 +41,7 @@ struct State {
 #[derive(Debug)]
 pub struct Turn {
     connection: u64,
+    peer: IpAddr,
     requests: AtomicU32,
     state: Mutex<State>,
 }
@@ -59,9 +61,14 @@ pub enum Verdict {
 
 impl Turn {
     /// The first request of a connection is about to come.
-    pub fn new(connection: u64) -> Self {
+    pub fn new(connection: u64, peer: IpAddr) -> Self {
         let state = State { stage: Stage::Idle, since: Instant::now(), blocked_since: None, park: None };
-        Self { connection, requests: AtomicU32::new(0), state: Mutex::new(state) }
+        Self { connection, peer, requests: AtomicU32::new(0), state: Mutex::new(state) }
+    }
+
+    /// Where the connection comes from; an IPv4 address is one, whatever socket it came to.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// The request under way.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
+    gate::{Origin, Who},
     id::{RequestId, SessionId},
     wire::x0::{self, Path, Request},
 };
@@ -22,6 +23,7 @@ use crate::{
 /// A poll that is to wait outside of hyper.
 #[derive(Debug)]
 pub struct Park {
+    who: Who,
     session: SessionId,
     mode: Mode,
     close: bool,
@@ -41,15 +43,15 @@ pub async fn handle(
     let arrived = Instant::now();
     let close = http::ends_after(&parts);
     let answer = match read(path, &parts, body, doors).await {
-        Ok(request) => carry_out(request, doors).await,
+        Ok(request) => carry_out(request, http::origin(&parts, turn), http::authorization(&parts), doors).await,
         Err(refusal) => Err(refusal),
     };
     match answer {
         Ok(Answer::Text(text)) => reply::json(text),
-        Ok(Answer::Wait(session, mode)) => {
+        Ok(Answer::Wait(who, session, mode)) => {
             let deadline = arrived + doors.config.wait;
             drop(parts);
-            turn.park(Outside::X0(Park { session, mode, close, deadline, id }));
+            turn.park(Outside::X0(Park { who, session, mode, close, deadline, id }));
             std::future::pending().await
         }
         Err(Refusal { error, close }) => {
@@ -75,7 +77,7 @@ impl From<Error> for Refusal {
 
 enum Answer {
     Text(&'static str),
-    Wait(SessionId, Mode),
+    Wait(Who, SessionId, Mode),
 }
 
 async fn read(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Doors) -> Result<Request, Refusal> {
@@ -102,31 +104,37 @@ async fn read(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Do
     }
 }
 
-async fn carry_out(request: Request, doors: &Doors) -> Result<Answer, Refusal> {
+async fn carry_out(
+    request: Request,
+    origin: Origin,
+    authorization: Option<&[u8]>,
+    doors: &Doors,
+) -> Result<Answer, Refusal> {
+    let who = doors.post.identify(origin, authorization)?;
     let count = |door, verb| doors.metrics.request(door, verb);
     match request {
         Request::Nothing => Ok(Answer::Text("")),
         Request::Send { from, to, payload } => {
             count("x0", "set");
-            doors.post.send(from, to, payload).await?;
+            doors.post.send(who, from, to, payload).await?;
             Ok(Answer::Text(x0::ACCEPTED))
         }
         Request::Receive(session) => {
             count("x0", "get");
-            Ok(Answer::Wait(session, Mode::Take))
+            Ok(Answer::Wait(who, session, Mode::Take))
         }
         Request::Remove(session) => {
             count("x0", "del");
-            doors.post.remove(session).await?;
+            doors.post.remove(who, session).await?;
             Ok(Answer::Text(x0::NOTHING))
         }
         Request::Show(session) => {
             count("legacy", "get");
-            Ok(Answer::Wait(session, Mode::Show))
+            Ok(Answer::Wait(who, session, Mode::Show))
         }
         Request::RemoveShown(session) => {
             count("legacy", "del");
-            doors.post.remove_shown(session).await?;
+            doors.post.remove_shown(who, session).await?;
             Ok(Answer::Text(x0::LEGACY_NOTHING))
         }
     }
@@ -146,7 +154,7 @@ async fn hold_back(doors: &Doors) {
 /// Waits for mail and answers. Returns whether the connection can serve another request.
 pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
     let legacy = park.mode == Mode::Show;
-    let (outcome, ended) = match doors.post.receive(park.session.clone(), park.mode) {
+    let (outcome, ended) = match doors.post.receive(park.who.clone(), park.session.clone(), park.mode) {
         Ok(receiver) => listen(receiver, &park, socket, doors).await,
         Err(error) => (Err(error), false),
     };

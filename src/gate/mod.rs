@@ -5,9 +5,15 @@ use crate::{
     id::SessionId,
 };
 
+mod who;
+
+pub use who::{Origin, Principal, Who};
+
 /// To send a message to all of `to`.
 #[derive(Clone, Debug)]
 pub struct Send {
+    /// The sender, as its receivers are to see it; empty if it did not say.
+    pub from: Box<str>,
     /// The receivers.
     pub to: Vec<SessionId>,
 }
@@ -22,18 +28,6 @@ pub struct Receive {
 /// To see and change what belongs to others.
 #[derive(Clone, Copy, Debug)]
 pub struct Operate;
-
-/// Who asks, as far as the door could tell.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Who {
-    /// Somebody over HTTP without credentials.
-    Anybody,
-    /// A process of this machine, by its socket's peer credentials.
-    Local {
-        /// Its effective user when it connected.
-        uid: u32,
-    },
-}
 
 /// Proof that somebody may do what `I` says. Made by [`Gate`] alone.
 #[derive(Clone, Debug)]
@@ -51,8 +45,9 @@ impl<I> Admission<I> {
     }
 }
 
-/// Decides. Mail is open to everybody who can reach a door; operating is for root and the relay's own user.
-#[derive(Clone, Copy, Debug)]
+/// Decides. Mail is open to everybody who can reach a door; operating is for root and the relay's own user. Cheap to
+/// clone.
+#[derive(Clone, Debug)]
 pub struct Gate {
     own_uid: u32,
 }
@@ -63,19 +58,36 @@ impl Gate {
         Self { own_uid }
     }
 
+    /// Who asks, by where from and the value of its header `Authorization`.
+    ///
+    /// # Errors
+    /// None while the relay is open: what nobody asks for is passed over.
+    pub fn identify(&self, origin: Origin, _authorization: Option<&[u8]>) -> Result<Who, Error> {
+        Ok(Who::nobody(origin))
+    }
+
+    /// Who asks, and as which session, by the name that it gives its session in the x0 dialect: that may be a
+    /// credential too.
+    ///
+    /// # Errors
+    /// None while the relay is open.
+    pub fn claim(&self, who: Who, said: SessionId) -> Result<(Who, SessionId), Error> {
+        Ok((who, said))
+    }
+
     /// May they send to these sessions?
     ///
     /// # Errors
     /// None while the relay is open.
-    pub fn send(&self, _who: Who, to: Vec<SessionId>) -> Result<Admission<Send>, Error> {
-        Ok(Admission(Send { to }))
+    pub fn send(&self, _who: &Who, from: &str, to: Vec<SessionId>) -> Result<Admission<Send>, Error> {
+        Ok(Admission(Send { from: from.into(), to }))
     }
 
     /// May they receive for this session?
     ///
     /// # Errors
     /// None while the relay is open.
-    pub fn receive(&self, _who: Who, of: SessionId) -> Result<Admission<Receive>, Error> {
+    pub fn receive(&self, _who: &Who, of: SessionId) -> Result<Admission<Receive>, Error> {
         Ok(Admission(Receive { of }))
     }
 
@@ -83,9 +95,9 @@ impl Gate {
     ///
     /// # Errors
     /// [`Kind::Forbidden`] for all but root and the relay's own user.
-    pub fn operate(&self, who: Who) -> Result<Admission<Operate>, Error> {
-        match who {
-            Who::Local { uid } if uid == 0 || uid == self.own_uid => Ok(Admission(Operate)),
+    pub fn operate(&self, who: &Who) -> Result<Admission<Operate>, Error> {
+        match who.origin {
+            Origin::Local { uid } if uid == 0 || uid == self.own_uid => Ok(Admission(Operate)),
             _ => Err(Error::new(
                 Kind::Forbidden,
                 format!("this is for root and the relay's own user (uid {}) over the control socket", self.own_uid),
@@ -97,13 +109,16 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
 
     #[test]
     fn only_root_and_the_own_user_operate() {
         let gate = Gate::open(33);
-        assert!(gate.operate(Who::Local { uid: 0 }).is_ok());
-        assert!(gate.operate(Who::Local { uid: 33 }).is_ok());
-        assert_eq!(gate.operate(Who::Local { uid: 1000 }).expect_err("stranger").kind, Kind::Forbidden);
-        assert_eq!(gate.operate(Who::Anybody).expect_err("stranger").kind, Kind::Forbidden);
+        let operate = |origin| gate.operate(&Who::nobody(origin));
+        assert!(operate(Origin::Local { uid: 0 }).is_ok());
+        assert!(operate(Origin::Local { uid: 33 }).is_ok());
+        for stranger in [Origin::Local { uid: 1000 }, Origin::Remote(IpAddr::V4(Ipv4Addr::LOCALHOST))] {
+            assert_eq!(operate(stranger).expect_err("stranger").kind, Kind::Forbidden);
+        }
     }
 }

@@ -33,8 +33,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// What a sender hands in.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// Who sends, as the sender says; empty if it does not.
-    pub from: Box<str>,
     /// A word for the receiver; empty for the usual one.
     pub kind: Box<str>,
     /// JSON, byte for byte.
@@ -119,10 +117,11 @@ impl Hub {
             ))));
         }
         let accepted = self.clock().now();
-        let Draft { from, kind, payload, shape, ttl, key } = draft;
+        let Draft { kind, payload, shape, ttl, key } = draft;
+        let gate::Send { from, to } = admission.into_intent();
         let expires = accepted.after(ttl.map_or(self.0.ttl.usual, |ttl| ttl.min(self.0.ttl.most)));
         let message = Message { id: Uuid::now_v7(), from, kind, accepted, expires, payload, shape };
-        let appended = self.0.store.append(Posting { to: admission.into_intent().to, message, key });
+        let appended = self.0.store.append(Posting { to, message, key });
         let metrics = Arc::clone(&self.0.metrics);
         Box::pin(async move {
             let accepted = appended.await?;

@@ -170,7 +170,7 @@ impl World {
     }
 
     fn receive(&self, of: usize) -> Admission<gate::Receive> {
-        self.gate.receive(Who::Anybody, id(of)).expect("open")
+        self.gate.receive(&Who::anybody(), id(of)).expect("open")
     }
 
     async fn apply(&mut self, op: Op) {
@@ -213,14 +213,13 @@ impl World {
             body: Digest::of(&[format!("{body:?}").as_bytes()]),
         });
         let draft = Draft {
-            from: "a".into(),
             kind: "".into(),
             payload: Bytes::from(text.clone()),
             shape: Shape::Other,
             ttl: ttl_s.map(Duration::from_secs),
             key: named,
         };
-        let admission = self.gate.send(Who::Anybody, to.iter().copied().map(id).collect()).expect("open");
+        let admission = self.gate.send(&Who::anybody(), "a", to.iter().copied().map(id).collect()).expect("open");
         let result = self.hub.send(admission, draft).await;
         let before = key.and_then(|key| self.keys.get(&(to.clone(), key)).copied());
         let before = before.filter(|(_, _, when)| when + KEY_LIVES_S > self.now_s);

@@ -23,7 +23,7 @@ fn id() -> SessionId {
 
 fn draft(text: &str) -> Draft {
     let payload = Bytes::copy_from_slice(text.as_bytes());
-    Draft { from: "a".into(), kind: "".into(), payload, shape: Shape::Other, ttl: None, key: None }
+    Draft { kind: "".into(), payload, shape: Shape::Other, ttl: None, key: None }
 }
 
 /// A store that, once armed, lets a message in after a read has found nothing and before the reader knows.
@@ -38,8 +38,8 @@ impl SlipIn {
             return found;
         }
         let message = Message {
-            id: Uuid::nil(),
             from: "a".into(),
+            id: Uuid::nil(),
             kind: "".into(),
             accepted: UnixMs(0),
             expires: UnixMs(u64::MAX),
@@ -108,12 +108,12 @@ impl World {
     }
 
     async fn send(&self, text: &str) {
-        let admission = self.gate.send(Who::Anybody, vec![id()]).expect("open");
+        let admission = self.gate.send(&Who::anybody(), "a", vec![id()]).expect("open");
         self.hub.send(admission, draft(text)).await.expect("room");
     }
 
     fn receive(&self) -> Admission<gate::Receive> {
-        self.gate.receive(Who::Anybody, id()).expect("open")
+        self.gate.receive(&Who::anybody(), id()).expect("open")
     }
 
     fn stream(&self) -> Stream {
@@ -266,7 +266,7 @@ async fn what_another_receiver_took_is_told() {
 async fn a_send_begins_with_the_call_and_is_done_without_being_awaited() {
     let world = World::new();
     for text in ["1", "2", "3"] {
-        let admission = world.gate.send(Who::Anybody, vec![id()]).expect("open");
+        let admission = world.gate.send(&Who::anybody(), "a", vec![id()]).expect("open");
         drop(world.hub.send(admission, draft(text)));
     }
     assert_eq!(texts(&mail(&mut world.inbox(), WAIT).await.expect("there")), ["1", "2", "3"]);
@@ -278,7 +278,7 @@ async fn a_key_is_good_for_one_message_and_a_refusal_names_who_refused() {
     let key = Some(Key { digest: crate::id::Digest(1), sender: crate::id::Digest(2), body: crate::id::Digest(3) });
     let send = |to: &[&str], key| {
         let to = to.iter().map(|to| SessionId::new(to).expect("id")).collect();
-        world.hub.send(world.gate.send(Who::Anybody, to).expect("open"), Draft { key, ..draft("1") })
+        world.hub.send(world.gate.send(&Who::anybody(), "a", to).expect("open"), Draft { key, ..draft("1") })
     };
     let first = send(&["s", "t"], key).await.expect("room");
     let second = send(&["s", "t"], key).await.expect("room");
@@ -318,12 +318,12 @@ async fn a_send_that_is_cut_off_at_any_await_is_there_at_once_with_its_place() {
     let store = Local::new(journal, limits, life.clock, bells.ring()).expect("empty");
     let hub = Hub::new(Arc::new(store), bells, life, Arc::default(), TTL);
     let gate = Gate::open(0);
-    let admission = || gate.receive(Who::Anybody, id()).expect("open");
+    let admission = || gate.receive(&Who::anybody(), id()).expect("open");
     let mut stream = hub.stream(&admission());
     let mut cursor = Some(stream.start().await.expect("memory"));
     let mut answered = 0;
     for polls in 0..200 {
-        let send = hub.send(gate.send(Who::Anybody, vec![id()]).expect("open"), draft(&polls.to_string()));
+        let send = hub.send(gate.send(&Who::anybody(), "a", vec![id()]).expect("open"), draft(&polls.to_string()));
         let cut = cut_after(polls % 20, send).await;
         // The receiver hears of it by itself: nobody else asks the journal for anything.
         let arrived = batch(&mut stream, cursor).await;

@@ -195,7 +195,7 @@ impl Relay {
         if let Some(listener) = sockets.control_listener()? {
             let control = Control {
                 hub: self.hub.clone(),
-                gate: self.gate,
+                gate: self.gate.clone(),
                 life: life.clone(),
                 metrics: Arc::clone(&self.metrics),
                 message_bytes: self.config.http.message_bytes,
@@ -207,7 +207,7 @@ impl Relay {
             life.spawn_detached(control::accept(listener, Arc::new(control), control_open));
         }
         let doors = Arc::new(Doors {
-            post: Post::Here(self.hub.clone(), self.gate),
+            post: Post::Here(self.hub.clone(), self.gate.clone()),
             config: self.config.http.clone(),
             v1: Some(self.config.v1),
             life: life.clone(),

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cursor::Epoch,
     error::{Error, Kind},
-    gate::{Gate, Who},
+    gate::{Gate, Origin, Who},
     hub::Hub,
     id::SessionId,
     lifecycle::{Busy, Crowd, Lifecycle, Phase},
@@ -204,7 +204,7 @@ impl Guests {
 
 async fn serve(peer: Seqpacket, leave: Arc<Notify>, present: Busy, control: &Arc<Control>) {
     let who = match peer.peer_uid() {
-        Ok(uid) => Who::Local { uid },
+        Ok(uid) => Who::nobody(Origin::Local { uid }),
         Err(error) => return tracing::warn!(%error, "a peer without credentials"),
     };
     let max = control.message_bytes + PACKET_BESIDE_PAYLOAD_BYTES;
@@ -227,11 +227,11 @@ async fn serve(peer: Seqpacket, leave: Arc<Notify>, present: Busy, control: &Arc
                 drop(leave);
                 let _present = control.gateways.join();
                 drop(present);
-                return gateway(&peer, control).await;
+                return gateway(&peer, who, control).await;
             }
             Ok(Ok(said)) => {
                 let heard = tokio::select! {
-                    heard = hear(said, max, who, &peer, control) => heard,
+                    heard = hear(said, max, &who, &peer, control) => heard,
                     // Its time is up: the mailboxes are about to be another relay's.
                     () = control.life.handed_over(Phase::Done) => return,
                 };
@@ -257,10 +257,10 @@ async fn parts(control: &Control, said_something: bool) {
     }
 }
 
-async fn gateway(peer: &Seqpacket, control: &Control) {
+async fn gateway(peer: &Seqpacket, who: Who, control: &Control) {
     if say(peer, control::WELCOME.as_bytes()).await {
-        let post = Post::Here(control.hub.clone(), control.gate);
-        mux::serve(peer, post, control.life.clone(), control.message_bytes).await;
+        let post = Post::Here(control.hub.clone(), control.gate.clone());
+        mux::serve(peer, who, post, control.life.clone(), control.message_bytes).await;
     }
 }
 
@@ -286,7 +286,7 @@ impl Heard {
 }
 
 /// Answers what a peer said.
-async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &Arc<Control>) -> Heard {
+async fn hear(said: Received, max: usize, who: &Who, peer: &Seqpacket, control: &Arc<Control>) -> Heard {
     let packet = match said {
         Received::End => return Heard::Over,
         Received::TooLarge(bytes) => {
@@ -315,12 +315,12 @@ async fn hear(said: Received, max: usize, who: Who, peer: &Seqpacket, control: &
 async fn exchange(
     request: Request,
     bytes_max: usize,
-    who: Who,
+    who: &Who,
     peer: &Seqpacket,
     control: &Control,
 ) -> Result<bool, Error> {
     let Control { hub, gate, metrics, .. } = control;
-    let post = Post::Here(hub.clone(), *gate);
+    let post = Post::Here(hub.clone(), gate.clone());
     let text = match request {
         Request::Receive(session) | Request::Show(session) => {
             metrics.request("control", "get");
@@ -328,12 +328,12 @@ async fn exchange(
         }
         Request::Send { from, to, payload } => {
             metrics.request("control", "set");
-            post.send(from, to, payload).await?;
+            post.send(who.clone(), from, to, payload).await?;
             x0::ACCEPTED
         }
         Request::Remove(session) | Request::RemoveShown(session) => {
             metrics.request("control", "del");
-            post.remove(session).await?;
+            post.remove(who.clone(), session).await?;
             x0::NOTHING
         }
         Request::Nothing => x0::NOTHING,
@@ -347,12 +347,13 @@ async fn exchange(
 async fn give(
     session: SessionId,
     bytes_max: usize,
-    who: Who,
+    who: &Who,
     peer: &Seqpacket,
     control: &Control,
 ) -> Result<bool, Error> {
     let Control { hub, gate, metrics, .. } = control;
-    let admission = gate.receive(who, session)?;
+    let (who, session) = gate.claim(who.clone(), session)?;
+    let admission = gate.receive(&who, session)?;
     let mut array = vec![b'['];
     let mut given = Vec::new();
     let room = bytes_max - x0::FRAME_BYTES;

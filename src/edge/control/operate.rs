@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Carries out an operator's word.
-pub async fn operate(word: Word, who: Who, peer: &Seqpacket, control: &Control) -> Result<Heard, Error> {
+pub async fn operate(word: Word, who: &Who, peer: &Seqpacket, control: &Control) -> Result<Heard, Error> {
     let admission = control.gate.operate(who)?;
     let hub = &control.hub;
     control.metrics.request("control", "operate");

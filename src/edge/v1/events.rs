@@ -33,14 +33,15 @@ const CHATTER_BYTES: usize = 4096;
 /// A request for events that is to be served outside of hyper.
 #[derive(Debug)]
 pub struct Park {
+    who: Who,
     events: v1::Events,
     id: RequestId,
 }
 
 impl Park {
     /// A request that is read.
-    pub fn new(events: v1::Events, id: RequestId) -> Self {
-        Self { events, id }
+    pub fn new(who: Who, events: v1::Events, id: RequestId) -> Self {
+        Self { who, events, id }
     }
 }
 
@@ -62,7 +63,7 @@ pub async fn stream(park: Park, socket: &mut Socket, doors: &Doors) {
 /// Becomes the session's receiver, and finds out where it begins.
 async fn open(park: &Park, doors: &Doors) -> Result<(Stream, Cursor), Error> {
     let desk = desk(doors)?;
-    let admission = desk.gate.receive(Who::Anybody, park.events.session.clone())?;
+    let admission = desk.gate.receive(&park.who, park.events.session.clone())?;
     if let Some(after) = park.events.after {
         desk.hub.acknowledge(&admission, after, Haste::Soon).await?;
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    gate::{Gate, Who},
+    gate::Gate,
     hub::{self, Haste, Hub},
     id::{RequestId, SessionId},
     settings,
@@ -102,7 +102,7 @@ pub fn is_at(path: &str) -> bool {
 /// Serves a request of protocol v1; never returns if it is to be served outside of hyper.
 pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id: RequestId) -> Reply {
     let answer = match Place::of(parts.uri.path()) {
-        Some(place) => serve(&place, &parts, body, doors, id).await.map_err(|refusal| (refusal, Some(place))),
+        Some(place) => serve(&place, &parts, body, doors, turn, id).await.map_err(|refusal| (refusal, Some(place))),
         None => Err((Error::new(Kind::NotFound, "nothing lives here; /docs says what does").into(), None)),
     };
     match answer {
@@ -153,6 +153,7 @@ async fn serve(
     parts: &Parts,
     body: Incoming,
     doors: &Arc<Doors>,
+    turn: &Turn,
     id: RequestId,
 ) -> Result<Answer, Refusal> {
     let lost = |error| Refusal { error, close: true };
@@ -160,6 +161,7 @@ async fn serve(
     // A body that is not asked for must not be taken for the next request.
     let body = http::body(body, &doors.config).await.map_err(lost)?;
     let Desk { hub, gate, limits, .. } = desk(doors)?;
+    let who = gate.identify(http::origin(parts, turn), http::authorization(parts))?;
     let count = |verb| doors.metrics.request("v1", verb);
     let ok = |text| Ok(Answer::Now(StatusCode::OK, text));
     let query = parts.uri.query();
@@ -169,7 +171,7 @@ async fn serve(
             let key = parts.headers.get(&IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
             let draft = v1::draft(&body, key, &limits)?;
             count("send");
-            let sent = gate.send(Who::Anybody, draft.to.clone())?;
+            let sent = gate.send(&who, &draft.from, draft.to.clone())?;
             let accepted = hub.send(sent, for_hub(draft)).await?;
             let text = v1::accepted(&accepted.id, accepted.recipients, accepted.duplicate);
             Ok(Answer::Now(StatusCode::CREATED, text))
@@ -177,13 +179,13 @@ async fn serve(
         (Place::Messages, &Method::GET) => {
             let poll = v1::poll(query)?;
             count("poll");
-            Ok(Answer::Outside(Outside::Poll(poll::Park::new(poll, http::ends_after(parts), &doors.config, id))))
+            Ok(Answer::Outside(Outside::Poll(poll::Park::new(who, poll, http::ends_after(parts), &doors.config, id))))
         }
         (Place::Ack, &Method::POST) => {
             check_json(&parts.headers)?;
             let v1::Ack { session, cursor } = v1::ack(&body)?;
             count("ack");
-            let admission = gate.receive(Who::Anybody, session)?;
+            let admission = gate.receive(&who, session)?;
             ok(v1::acked(hub.acknowledge(&admission, cursor, Haste::Safe).await?))
         }
         (Place::Events, &Method::GET | &Method::POST) => {
@@ -194,22 +196,22 @@ async fn serve(
             }
             let events = v1::events(query, last, said)?;
             count("events");
-            Ok(Answer::Outside(Outside::Events(events::Park::new(events, id))))
+            Ok(Answer::Outside(Outside::Events(events::Park::new(who, events, id))))
         }
         (Place::Socket, &Method::GET) => {
-            let park = ws::Park::new(v1::attach(query)?, parts, id)?;
+            let park = ws::Park::new(who, v1::attach(query)?, parts, id)?;
             count("ws");
             Ok(Answer::Outside(Outside::Socket(park)))
         }
         (Place::Session(session), &Method::GET) => {
-            let admission = gate.receive(Who::Anybody, session.clone()?)?;
+            let admission = gate.receive(&who, session.clone()?)?;
             count("session");
             let info = hub.session(&admission).await?;
             let mailbox = &info.mailbox;
             ok(v1::session(&mailbox.session, mailbox.messages, info.receivers > 0, mailbox.seen))
         }
         (Place::SessionMessages(session), &Method::DELETE) => {
-            let admission = gate.receive(Who::Anybody, session.clone()?)?;
+            let admission = gate.receive(&who, session.clone()?)?;
             count("purge");
             ok(v1::purged(hub.remove_all(&admission).await?))
         }
@@ -223,8 +225,8 @@ async fn serve(
 /// What a sender hands in, as the hub takes it.
 pub fn for_hub(draft: Draft) -> hub::Draft {
     let key = draft.key(None);
-    let Draft { from, kind, ttl, payload, .. } = draft;
-    hub::Draft { from, kind, payload: payload.json, shape: payload.shape, ttl, key }
+    let Draft { kind, ttl, payload, .. } = draft;
+    hub::Draft { kind, payload: payload.json, shape: payload.shape, ttl, key }
 }
 
 /// Refuses a body that says that it is something else than JSON. Plain text is let through: browsers send that without

@@ -23,6 +23,7 @@ use crate::{
 /// A poll that is to wait outside of hyper.
 #[derive(Debug)]
 pub struct Park {
+    who: Who,
     poll: v1::Poll,
     max: Max,
     close: bool,
@@ -32,11 +33,11 @@ pub struct Park {
 
 impl Park {
     /// A poll whose request is read. `close`: its connection ends with the answer.
-    pub fn new(poll: v1::Poll, close: bool, config: &settings::Http, id: RequestId) -> Self {
+    pub fn new(who: Who, poll: v1::Poll, close: bool, config: &settings::Http, id: RequestId) -> Self {
         let deadline = Instant::now() + poll.wait.unwrap_or(config.wait);
         let messages = poll.limit.unwrap_or(usize::MAX).min(config.answer_messages);
         let max = Max { messages, bytes: config.answer_bytes };
-        Self { poll, max, close, deadline, id }
+        Self { who, poll, max, close, deadline, id }
     }
 }
 
@@ -89,7 +90,7 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
 
 fn admit<'a>(park: &Park, doors: &'a Doors) -> Result<(&'a Hub, Admission<gate::Receive>), Error> {
     let desk = desk(doors)?;
-    Ok((desk.hub, desk.gate.receive(Who::Anybody, park.poll.session.clone())?))
+    Ok((desk.hub, desk.gate.receive(&park.who, park.poll.session.clone())?))
 }
 
 async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Doors) -> Result<Answer, Error> {

@@ -30,6 +30,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 pub struct Talk<'a, P> {
     doors: &'a Doors,
     desk: Desk<'a>,
+    who: Who,
     id: RequestId,
     pipe: Pipe<P>,
     session: Session,
@@ -53,7 +54,7 @@ enum Happened {
 
 impl<'a, P: Peer> Talk<'a, P> {
     /// A connection whose handshake is `id`. Nothing is said on it yet.
-    pub fn new(peer: P, position: Cursor, doors: &'a Doors, desk: Desk<'a>, id: RequestId) -> Self {
+    pub fn new(peer: P, who: Who, position: Cursor, doors: &'a Doors, desk: Desk<'a>, id: RequestId) -> Self {
         let terms = Terms {
             window: desk.settings.window,
             max: doors.answer_max(),
@@ -62,7 +63,7 @@ impl<'a, P: Peer> Talk<'a, P> {
         };
         let pipe = Pipe::new(peer, super::message_bytes_max(&doors.config), doors.config.write_timeout);
         let session = Session::open(terms, position);
-        Self { doors, desk, id, pipe, session, sends: Sends::default(), start: Instant::now(), frames: 0 }
+        Self { doors, desk, who, id, pipe, session, sends: Sends::default(), start: Instant::now(), frames: 0 }
     }
 
     /// Says what upgrades the connection, and the welcome behind it.
@@ -205,10 +206,12 @@ impl<'a, P: Peer> Talk<'a, P> {
                         self.doors.refused(&error, self.id);
                         self.pipe.text(v1::error_frame(reference.as_deref(), &error), false);
                     }
-                    Order::Send { reference, draft } => match self.desk.gate.send(Who::Anybody, draft.to.clone()) {
-                        Ok(admission) => self.sends.add(reference, self.desk.hub.send(admission, for_hub(draft))),
-                        Err(error) => self.session.sent(reference, Err(error)),
-                    },
+                    Order::Send { reference, draft } => {
+                        match self.desk.gate.send(&self.who, &draft.from, draft.to.clone()) {
+                            Ok(admission) => self.sends.add(reference, self.desk.hub.send(admission, for_hub(draft))),
+                            Err(error) => self.session.sent(reference, Err(error)),
+                        }
+                    }
                     Order::Acknowledge(upto) => {
                         let result = stream.acknowledge(upto).await;
                         self.session.acknowledged(upto, result);

@@ -33,6 +33,7 @@ use pipe::Peer;
 /// A handshake that is to be answered outside of hyper.
 #[derive(Debug)]
 pub struct Park {
+    who: Who,
     attach: v1::Attach,
     handshake: Handshake,
     id: RequestId,
@@ -43,8 +44,8 @@ impl Park {
     ///
     /// # Errors
     /// It is no handshake that is understood.
-    pub fn new(attach: v1::Attach, parts: &Parts, id: RequestId) -> Result<Self, Error> {
-        Ok(Self { attach, handshake: Handshake::read(parts)?, id })
+    pub fn new(who: Who, attach: v1::Attach, parts: &Parts, id: RequestId) -> Result<Self, Error> {
+        Ok(Self { who, attach, handshake: Handshake::read(parts)?, id })
     }
 }
 
@@ -59,7 +60,7 @@ pub async fn serve(park: Park, socket: &mut Socket, doors: &Doors) {
         // Nobody listens, and somebody else may be the receiver by now.
         return;
     }
-    let result = match open(&park.attach, doors).await {
+    let result = match open(&park, doors).await {
         // Boxed, so that polls, which wait in the same place, need no room for it.
         Ok((stream, start)) => Box::pin(talk(&park, stream, start, socket, doors)).await,
         Err(error) => refuse(&error, park.id, socket, doors).await,
@@ -70,9 +71,10 @@ pub async fn serve(park: Park, socket: &mut Socket, doors: &Doors) {
 }
 
 /// Becomes the session's receiver, and finds out where the mailbox stands.
-async fn open(attach: &v1::Attach, doors: &Doors) -> Result<(Stream, Cursor), Error> {
+async fn open(park: &Park, doors: &Doors) -> Result<(Stream, Cursor), Error> {
     let desk = desk(doors)?;
-    let admission = desk.gate.receive(Who::Anybody, attach.session.clone())?;
+    let attach = &park.attach;
+    let admission = desk.gate.receive(&park.who, attach.session.clone())?;
     if let Some(after) = attach.after {
         desk.hub.acknowledge(&admission, after, Haste::Soon).await?;
     }
@@ -85,7 +87,7 @@ async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, door
     let Ok(desk) = desk(doors) else { return Ok(()) };
     // Also one of another epoch: until the gap is told that says so, the client must not believe to be further.
     let position = park.attach.after.unwrap_or(start);
-    let mut talk = Talk::new(peer, position, doors, desk, park.id);
+    let mut talk = Talk::new(peer, park.who.clone(), position, doors, desk, park.id);
     talk.begin(park.handshake.head(), &park.attach.session);
     talk.run(stream).await?;
     talk.part().await

@@ -320,7 +320,7 @@ async fn no_more_is_fetched_than_the_frame_that_is_being_written() {
 async fn a_socket_under_way_is_small() {
     let world = World::new();
     let park = world.park("session=b");
-    let (stream, start) = open(&park.attach, &world.doors).await.expect("a mailbox");
+    let (stream, start) = open(&park, &world.doors).await.expect("a mailbox");
     let (ours, _theirs) = tokio::io::duplex(1);
     let under_way = talk(&park, stream, start, ours, &world.doors);
     assert!(size_of_val(&under_way) < 2_048, "{}", size_of_val(&under_way));

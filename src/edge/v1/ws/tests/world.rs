@@ -131,7 +131,7 @@ impl World {
         let hub = Hub::new(store.clone(), bells, life.clone(), Arc::default(), ttl);
         let gate = Gate::open(0);
         let doors = Arc::new(Doors {
-            post: Post::Here(hub.clone(), gate),
+            post: Post::Here(hub.clone(), gate.clone()),
             config: http(),
             v1: Some(settings::V1 { window: WINDOW, keepalive: KEEPALIVE, ttl_max: hour }),
             life: life.clone(),
@@ -150,13 +150,13 @@ impl World {
 
     pub async fn accept_text(&self, payload: &str) {
         let payload = Bytes::copy_from_slice(payload.as_bytes());
-        let draft = Draft { from: "".into(), kind: "".into(), payload, shape: Shape::Other, ttl: None, key: None };
-        let admission = self.gate.send(Who::Anybody, vec![id()]).expect("open");
+        let draft = Draft { kind: "".into(), payload, shape: Shape::Other, ttl: None, key: None };
+        let admission = self.gate.send(&Who::anybody(), "", vec![id()]).expect("open");
         self.hub.send(admission, draft).await.expect("room");
     }
 
     pub fn receive(&self) -> Admission<gate::Receive> {
-        self.gate.receive(Who::Anybody, id()).expect("open")
+        self.gate.receive(&Who::anybody(), id()).expect("open")
     }
 
     /// A handshake for this query.
@@ -169,7 +169,7 @@ impl World {
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let parts = request.body(()).expect("a request").into_parts().0;
         let attach = v1::attach(Some(query)).expect("a query");
-        Park::new(attach, &parts, RequestId { connection: 1, request: 1 }).expect("a handshake")
+        Park::new(Who::anybody(), attach, &parts, RequestId { connection: 1, request: 1 }).expect("a handshake")
     }
 
     /// A client behind a connection that holds so many bytes, and how its socket ends.
@@ -179,7 +179,7 @@ impl World {
         let doors = Arc::clone(&self.doors);
         let (told, ended) = oneshot::channel();
         self.life.spawn_detached(async move {
-            let result = match open(&park.attach, &doors).await {
+            let result = match open(&park, &doors).await {
                 Ok((stream, start)) => talk(&park, stream, start, ours, &doors).await,
                 Err(error) => Err(io::Error::other(error)),
             };
