@@ -13,6 +13,7 @@ need python3 python3
 need shellcheck shellcheck
 need curl curl
 need node nodejs npm
+PATH=$PATH:/usr/sbin need nginx nginx-light
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
 
 ((${#packages[@]})) || { echo 'nothing is missing'; exit 0; }
@@ -25,10 +26,20 @@ if ((EUID != 0)); then
   as_root=(sudo)
 fi
 export DEBIAN_FRONTEND=noninteractive
-if "${as_root[@]}" apt-get update -qq &&
-  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null; then
-  exit 0
+# The tests start an nginx of their own; Debian's package would start one as a service, on port 80.
+service=()
+if [[ " ${packages[*]} " == *' nginx-light '* && -d /run/systemd/system ]]; then
+  service=("${as_root[@]}" systemctl)
+  "${service[@]}" mask --quiet nginx.service
 fi
+installed=0
+"${as_root[@]}" apt-get update -qq &&
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null && installed=1
+if ((${#service[@]})); then
+  "${service[@]}" unmask --quiet nginx.service
+  "${service[@]}" disable --quiet nginx.service || true
+fi
+((!installed)) || exit 0
 echo "could not install: ${packages[*]}" >&2
 # On a person's machine the tests go on and skip what they must; a CI that silently tests less is worth nothing.
 [[ ${CI:-} != true ]]

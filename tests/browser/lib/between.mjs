@@ -1,5 +1,5 @@
 // What may stand between a page and the relay: a proxy with an address of its own that a test can make refuse WebSockets,
-// hide protocol v1, break every connection, or be away.
+// hold answers back, hide protocol v1, break every connection, or be away.
 
 import { once } from 'node:events';
 import { createServer, request as httpRequest } from 'node:http';
@@ -16,6 +16,8 @@ export async function startBetween(t, relay) {
 class Between {
   /** What happens to requests for an upgrade: `pass`, `refuse` (403), or `swallow` (no answer at all). */
   sockets = 'pass';
+  /** What happens to answers: `pass`, or `buffer`: they are held back until they are complete, as an event stream never is. */
+  answers = 'pass';
   /** Whether /v1/ is passed on; otherwise it is a 404, as at a server that has no protocol v1. */
   v1 = true;
   #server = null;
@@ -66,13 +68,21 @@ class Between {
     const { method, url, headers } = request;
     const { hostname, port } = this.#target;
     const onward = httpRequest({ hostname, port, method, path: url, headers, agent: false }, (answer) => {
-      response.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(response);
       answer.on('error', () => response.destroy());
+      if (this.answers === 'buffer') return this.#holdBack(answer, response);
+      response.writeHead(answer.statusCode, answer.headers);
+      // As they come: without this, Node waits for the first piece of the body.
+      response.flushHeaders();
+      answer.pipe(response);
     });
     onward.on('error', () => response.destroy());
     response.on('close', () => onward.destroy());
     request.pipe(onward);
+  }
+
+  async #holdBack(answer, response) {
+    const pieces = await answer.toArray().catch(() => null);
+    if (pieces) response.writeHead(answer.statusCode, answer.headers).end(Buffer.concat(pieces));
   }
 
   #upgrade(request, socket, head) {

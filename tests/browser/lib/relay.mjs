@@ -168,7 +168,8 @@ class Output {
   }
 }
 
-function binary() {
+/** The relay that is tested. */
+export function binary() {
   assert.ok(existsSync(BINARY), `no relay at ${BINARY}: run \`cargo build\`, or name another one in RELAY_BIN`);
   return BINARY;
 }
