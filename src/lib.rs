@@ -16,6 +16,7 @@ pub mod hub;
 pub mod id;
 pub mod inherit;
 pub mod lifecycle;
+pub mod live;
 pub mod mailbox;
 pub mod message;
 pub mod metrics;

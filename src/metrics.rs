@@ -131,6 +131,9 @@ pub struct Metrics {
     pub connections: Gauge,
     pub connections_total: Counter,
     pub control_connections: Gauge,
+    pub reloads: Counter,
+    pub reload_failures: Counter,
+    pub settings_faulty: Gauge,
     mailboxes: Gauge,
     messages: Gauge,
     bytes: Gauge,
@@ -163,6 +166,9 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_total: Counter::default(),
             control_connections: Gauge::default(),
+            reloads: Counter::default(),
+            reload_failures: Counter::default(),
+            settings_faulty: Gauge::default(),
             mailboxes: Gauge::default(),
             messages: Gauge::default(),
             bytes: Gauge::default(),
@@ -218,6 +224,17 @@ impl Metrics {
         r.register("http_connections", "Open HTTP connections", self.connections.clone());
         r.register("http_connections_accepted", "HTTP connections accepted", self.connections_total.clone());
         r.register("control_connections", "Open connections on the control socket", self.control_connections.clone());
+        r.register("reloads", "Times that the settings were taken anew", self.reloads.clone());
+        r.register(
+            "reload_failures",
+            "Times that the settings were faulty, and the old ones stayed",
+            self.reload_failures.clone(),
+        );
+        r.register(
+            "settings_faulty",
+            "1 while the sources say what is not in force because it is faulty",
+            self.settings_faulty.clone(),
+        );
         r.register("mailboxes", "Mailboxes, empty ones too", self.mailboxes.clone());
         r.register("messages_waiting", "Messages in all mailboxes", self.messages.clone());
         r.register_with_unit("waiting", "Memory charged for all mailboxes", Unit::Bytes, self.bytes.clone());

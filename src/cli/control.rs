@@ -108,7 +108,19 @@ fn stats(stats: &Value, json: bool) -> Done {
         return show::lines([stats.to_string()]);
     }
     let number = |name: &str| stats[name].as_u64().unwrap_or(0);
-    let rows = [
+    let list =
+        |name: &str| -> Vec<&str> { stats[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect() };
+    let now = Clock::start().now().0;
+    let settings = match stats["settings_read"].as_u64() {
+        None => "as at the start".to_owned(),
+        Some(at) if list("settings_faults").is_empty() => {
+            format!("taken anew {} ago", show::span(now.saturating_sub(at) / 1_000))
+        }
+        Some(at) => {
+            format!("FAULTY since {} ago, those before are in force:", show::span(now.saturating_sub(at) / 1_000))
+        }
+    };
+    let mut rows = vec![
         ("version", stats["version"].as_str().unwrap_or_default().to_owned()),
         ("process", number("pid").to_string()),
         ("phase", stats["phase"].as_str().unwrap_or_default().to_owned()),
@@ -122,7 +134,12 @@ fn stats(stats: &Value, json: bool) -> Done {
         ("messages accepted", number("messages_accepted").to_string()),
         ("messages delivered", number("messages_settled").to_string()),
         ("messages put back", number("messages_returned").to_string()),
+        ("settings", settings),
     ];
+    rows.extend(list("settings_faults").into_iter().map(|fault| ("", fault.to_owned())));
+    if !list("settings_at_restart").is_empty() {
+        rows.push(("at the next start", list("settings_at_restart").join(", ")));
+    }
     show::lines(rows.into_iter().map(|(name, value)| format!("{name:<20} {}", show::tame(&value))))
 }
 

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Done, Failure, OTHER_VARIABLES, logs};
 use crate::{
-    config::{self, Fault, Process},
+    config::{Fault, Process, again::Sources},
     inherit::{self, Inherited},
     server::{self, Handed, Server, StartError},
 };
@@ -21,21 +21,23 @@ use crate::{
 /// Runs the relay.
 pub fn serve(matches: &ArgMatches) -> Done {
     let inherited = inherit::take().map_err(Failure::usage)?;
-    let config = config::serve(matches, std::env::vars_os(), OTHER_VARIABLES).map_err(|faults| all(&faults))?;
+    let sources = Sources::new(matches.clone(), std::env::vars_os(), OTHER_VARIABLES);
+    let (config, _) = sources.serve().map_err(|faults| all(&faults))?;
     let process = config.process.clone();
     let (takeover, discard) = (matches.get_flag("takeover"), matches.get_flag("discard"));
     let start = async move {
         if takeover { server::take_over(config, inherited, discard).await } else { server::serve(config, inherited) }
     };
-    run(&process, start, relay_banner)
+    run(&process, sources, start, relay_banner)
 }
 
 /// Runs the HTTP front alone.
 pub fn gateway(matches: &ArgMatches) -> Done {
     let inherited: Inherited = inherit::take().map_err(Failure::usage)?;
-    let config = config::gateway(matches, std::env::vars_os(), OTHER_VARIABLES).map_err(|faults| all(&faults))?;
+    let sources = Sources::new(matches.clone(), std::env::vars_os(), OTHER_VARIABLES);
+    let (config, _) = sources.gateway().map_err(|faults| all(&faults))?;
     let process = config.process.clone();
-    run(&process, async { server::gateway(config, inherited) }, gateway_banner)
+    run(&process, sources, async { server::gateway(config, inherited) }, gateway_banner)
 }
 
 fn all(faults: &[Fault]) -> Failure {
@@ -45,10 +47,11 @@ fn all(faults: &[Fault]) -> Failure {
 
 fn run(
     process: &Process,
+    sources: Sources,
     start: impl Future<Output = Result<Server, StartError>>,
     banner: impl FnOnce(&Server) -> String,
 ) -> Done {
-    logs::start(process);
+    let level = logs::start(process);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if process.threads > 0 {
         builder.worker_threads(process.threads);
@@ -57,16 +60,18 @@ fn run(
     let done = runtime.block_on(async {
         // Before anybody can know that there is somebody to signal.
         let mut signals = Signals::listen().map_err(Failure::failed)?;
+        let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let started = tokio::select! {
             started = start => started,
             code = signals.any() => return Err(Failure { code, text: "told to end before it served".to_owned() }),
         };
-        let server = started.map_err(|error| match error {
+        let mut server = started.map_err(|error| match error {
             StartError::Refused(why) => Failure::usage(why),
             StartError::System(error) => Failure::failed(error),
             StartError::Kept(why) => Failure::failed(why),
             StartError::Unreachable(why) => Failure::unreachable(why),
         })?;
+        server.take_settings_anew(sources, hangup, vec![Box::new(level)]);
         say(&banner(&server));
         until_told_to_end(server, signals).await
     });

@@ -3,6 +3,7 @@
 //! [`options`] is the one table that flags, environment, file, `--help` and docs/configuration.md are made from or
 //! checked against; [`resolve`] reads all sources, reports all faults together, and yields the settings below.
 
+pub mod again;
 mod arguments;
 mod contradictions;
 pub mod fault;

@@ -12,8 +12,9 @@ use std::{
 use clap::ArgMatches;
 
 use super::{
-    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, V1, arguments,
-    contradictions, default_socket_in,
+    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, V1,
+    again::Values,
+    arguments, contradictions, default_socket_in,
     fault::{Fault, Source, Wrong, quoted},
     file,
     names::nearest,
@@ -81,10 +82,10 @@ pub fn check(path: &Path) -> Result<(), Vec<Fault>> {
     settings.into_serve(&BTreeMap::new()).map(drop)
 }
 
-type Environment = BTreeMap<OsString, OsString>;
+pub(super) type Environment = BTreeMap<OsString, OsString>;
 
 impl Settings {
-    fn collect(matches: &ArgMatches, env: &Environment, others: &[&str]) -> Self {
+    pub(super) fn collect(matches: &ArgMatches, env: &Environment, others: &[&str]) -> Self {
         let mut settings = Self::default();
         let flag = arguments::given(matches, CONFIG).pop();
         let name = find(CONFIG).map(Setting::environment).unwrap_or_default();
@@ -205,6 +206,15 @@ impl Settings {
         }
     }
 
+    /// What each setting is, given or not.
+    pub(super) fn values(&self) -> Values {
+        let value = |setting: &'static Setting| match self.given(setting.key) {
+            [] => vec![self.value(setting.key)],
+            given => given.iter().map(|one| one.value.clone()).collect(),
+        };
+        SETTINGS.iter().map(|setting| (setting.key, value(setting))).collect()
+    }
+
     pub(super) fn number(&self, key: &str) -> u64 {
         match self.value(key) {
             Value::Number(number) => number,
@@ -267,7 +277,7 @@ impl Settings {
         }
     }
 
-    fn into_serve(mut self, env: &Environment) -> Result<Serve, Vec<Fault>> {
+    pub(super) fn into_serve(mut self, env: &Environment) -> Result<Serve, Vec<Fault>> {
         // What is inherited stands for addresses and socket.
         let inherits = env.contains_key(OsStr::new("LISTEN_FDS"));
         contradictions::find(&mut self, Command::Serve, inherits);
@@ -290,7 +300,7 @@ impl Settings {
         Ok(Serve { http: self.http(), v1: self.v1(), socket, mail: self.mail(), process: self.process() })
     }
 
-    fn into_gateway(mut self) -> Result<Gateway, Vec<Fault>> {
+    pub(super) fn into_gateway(mut self) -> Result<Gateway, Vec<Fault>> {
         contradictions::find(&mut self, Command::Gateway, false);
         match self.socket().flatten() {
             Some(socket) if self.faults.is_empty() => {

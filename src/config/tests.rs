@@ -45,6 +45,11 @@ impl Sources<'_> {
         gateway(&matches, env, &[]).map_err(|faults| texts(&faults, dir.path()))
     }
 
+    pub(super) fn values(&self, command: Command) -> again::Values {
+        let (matches, env, _dir) = self.prepare(command);
+        again::Sources::new(matches, env, &[]).serve().unwrap().1
+    }
+
     pub(super) fn faults(&self) -> Vec<String> {
         self.serve().expect_err("faults")
     }

@@ -7,12 +7,13 @@ use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use nix::unistd::geteuid;
 use tokio::{
+    signal::unix::Signal,
     sync::{Notify, Semaphore, mpsc},
     time::{sleep, timeout},
 };
 
 use crate::{
-    config::{self, Overflow},
+    config::{self, Overflow, again::Sources},
     edge::{
         Doors,
         control::{self, Control, Heir, Heirs, Unfit},
@@ -24,6 +25,7 @@ use crate::{
     hub::{Bells, Hub, Ttl},
     inherit::Inherited,
     lifecycle::{Crowd, Lifecycle, Phase, Task},
+    live::{Live, Report},
     mailbox::Capacity,
     metrics::Metrics,
     storage::{self, AnyStore, Directory, Disk, Limits, Local, Null},
@@ -32,6 +34,7 @@ use crate::{
 
 mod handover;
 mod process;
+pub mod reload;
 mod sockets;
 mod succession;
 
@@ -90,6 +93,8 @@ pub struct Server {
     sockets: Sockets,
     open: Open,
     role: Role,
+    told: reload::Told,
+    reload: Option<Task>,
 }
 
 enum Role {
@@ -119,6 +124,7 @@ struct Relay {
     heir: mpsc::Receiver<Heir>,
     guests: Crowd,
     gateways: Crowd,
+    settings: Live<Report>,
 }
 
 /// A relay that has all that it needs but its mailboxes.
@@ -169,8 +175,11 @@ impl Prepared {
             heir,
             guests: Crowd::default(),
             gateways: Crowd::default(),
+            settings: Live::default(),
             config,
         };
+        let told =
+            reload::Told { report: relay.settings.clone(), metrics: Arc::clone(&relay.metrics), clock: life.clock };
         let open = relay.open(&sockets, &life)?;
         life.enter(Phase::Ready);
         Ok(Server {
@@ -183,11 +192,18 @@ impl Prepared {
             sockets,
             open,
             role: Role::Relay(Box::new(relay)),
+            told,
+            reload: None,
         })
     }
 }
 
 impl Relay {
+    /// What of it can be exchanged while it runs.
+    fn parts(&self) -> Vec<Box<dyn reload::Part>> {
+        Vec::new()
+    }
+
     /// Opens the doors of one life.
     fn open(&self, sockets: &Sockets, life: &Lifecycle) -> Result<Open, StartError> {
         let tasks = vec![life.spawn(self.hub.clone().sweep())];
@@ -203,6 +219,7 @@ impl Relay {
                 heirs: self.heirs.clone(),
                 guests: self.guests.clone(),
                 gateways: self.gateways.clone(),
+                settings: self.settings.clone(),
             };
             life.spawn_detached(control::accept(listener, Arc::new(control), control_open));
         }
@@ -241,9 +258,10 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         config: config.http,
         v1: None,
         life: life.clone(),
-        metrics,
+        metrics: Arc::clone(&metrics),
         crowded: Notify::new(),
     });
+    let told = reload::Told { report: Live::default(), metrics, clock: life.clock };
     let http = open_doors(&sockets, &doors)?;
     life.enter(Phase::Ready);
     Ok(Server {
@@ -256,10 +274,33 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         sockets,
         open: Open { http, control: mpsc::channel(1).1, tasks: vec![task] },
         role: Role::Gateway(link),
+        told,
+        reload: None,
     })
 }
 
 impl Server {
+    /// Takes the settings anew from now on, on each `hangup` and when a file of theirs changes. `parts` are those that
+    /// the server does not know.
+    pub fn take_settings_anew(&mut self, sources: Sources, hangup: Signal, mut parts: Vec<Box<dyn reload::Part>>) {
+        let read = match &self.role {
+            Role::Relay(relay) => {
+                parts.extend(relay.parts());
+                reload::relay
+            }
+            Role::Gateway(_) => reload::gateway,
+        };
+        self.reload = match reload::Reload::new(sources, read, parts, self.told.clone()) {
+            Some(reload) => Some(self.life.spawn(reload.run(hangup))),
+            None => {
+                tracing::warn!(
+                    "the settings changed while the relay started, and are faulty now: they will not be read again"
+                );
+                None
+            }
+        };
+    }
+
     /// Ends in order: each phase is entered when the one before is over.
     pub async fn drain(mut self) {
         let config::Process { drain_notice, drain_timeout, .. } = self.process;

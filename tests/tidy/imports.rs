@@ -24,6 +24,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("error", 2),
     ("message", 2),
     ("lifecycle", 2),
+    ("live", 2),
     ("metrics", 2),
     ("settings", 2),
 ];

@@ -24,6 +24,7 @@ use crate::{
     hub::Hub,
     id::SessionId,
     lifecycle::{Busy, Crowd, Lifecycle, Phase},
+    live::{Live, Report},
     mailbox::{Max, Settle},
     message::Seq,
     metrics::{Counted, Metrics},
@@ -76,6 +77,8 @@ pub struct Control {
     pub guests: Crowd,
     /// Gateways.
     pub gateways: Crowd,
+    /// What became of the settings.
+    pub settings: Live<Report>,
 }
 
 /// A relay that may have this one's place, and asks for it.

@@ -47,6 +47,7 @@ pub async fn operate(word: Word, who: &Who, peer: &Seqpacket, control: &Control)
 async fn stats(control: &Control) -> Result<String, Error> {
     let totals = control.hub.totals().await?;
     let metrics = &control.metrics;
+    let settings = control.settings.now();
     let stats = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -61,6 +62,11 @@ async fn stats(control: &Control) -> Result<String, Error> {
         "messages_accepted": metrics.accepted.get(),
         "messages_settled": metrics.settled.get(),
         "messages_returned": metrics.returned.get(),
+        "settings_taken": settings.taken,
+        "settings_refused": settings.refused,
+        "settings_read": settings.at.map(|at| at.0),
+        "settings_faults": settings.faults,
+        "settings_at_restart": settings.at_restart,
     });
     Ok(stats.to_string())
 }
