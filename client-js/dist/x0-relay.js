@@ -2,8 +2,8 @@
 
 // src/errors.js
 var Failure = class extends Error {
-  /** @param {Code} code @param {string} message @param {Details} [details] */
-  constructor(code, message, details) {
+  /** @param {Code} code @param {Details} [details] @param {string} [message] in the place of the cause's */
+  constructor(code, details, message = `${code}: ${details?.cause}`) {
     super(message);
     Object.assign(this, details, { name: "RelayError", code });
   }
@@ -18,24 +18,21 @@ var RelayError = (
 function createApi(base, source, fetch) {
   const renewable = typeof source === "function";
   let known;
-  const token = async () => {
-    try {
-      return await (known ??= (async () => renewable ? source() : source)());
-    } catch (cause) {
-      spoil();
-      throw new RelayError("token", "the token callback failed", { cause });
-    }
-  };
   const spoil = () => {
     known = void 0;
   };
-  const url = (path, query) => (
+  const token = () => known ??= (async () => renewable ? source() : source)().catch((cause) => {
+    spoil();
+    throw new RelayError("token", { cause });
+  });
+  const address = (path, query) => (
     // As JSON, it is without members that are undefined.
     `${base}/v1/${path}?${new URLSearchParams(JSON.parse(JSON.stringify(query)))}`
   );
-  const call = async (path, { body, ...init }, query = {}) => {
-    const shown = await token();
-    const response = await fetch(url(path, query), {
+  const call = async (path, { body, ...init }, query = {}, again = false) => {
+    const asked = token();
+    const shown = await asked;
+    const response = await fetch(address(path, query), {
       ...init,
       method: body ? "POST" : "GET",
       body: body && JSON.stringify(body),
@@ -44,7 +41,10 @@ function createApi(base, source, fetch) {
     });
     const { ok, status, headers } = response;
     if (ok) return response;
-    if (status === 401) spoil();
+    if (status === 401) {
+      if (known === asked) spoil();
+      if (renewable && !again && shown !== await token()) return call(path, { body, ...init }, query, true);
+    }
     const after = headers.get("retry-after") ?? 0;
     const retryAfter = (+after >= 0 ? +after * 1e3 : Date.parse(`${after}`) - Date.now()) || void 0;
     throw refusal({ ...await response.json().catch(() => void 0), status }, retryAfter);
@@ -53,21 +53,23 @@ function createApi(base, source, fetch) {
     renewable,
     token,
     spoil,
-    url,
+    address,
     call,
     /** What stands for the token where no header can be set. @param {string} session @param {AbortSignal} signal */
     async ticket(session, signal) {
       if (!await token()) return;
-      const answer = call("tickets", { body: { session }, signal }).then((response) => response.json());
-      const { ticket } = await answer.catch((error) => {
-        if ([404, 405].includes(error.status)) return {};
-        throw error;
-      });
-      return ticket;
+      try {
+        return (await (await call("tickets", { body: { session }, signal })).json()).ticket;
+      } catch (error) {
+        if (![404, 405].includes(
+          /** @type {any} */
+          error.status
+        )) throw error;
+      }
     }
   };
 }
-var refusal = ({ status, kind, title, detail, addresses }, retryAfter) => new RelayError("refused", detail ?? title ?? `status ${status}`, { status, kind, addresses, retryAfter });
+var refusal = (said, retryAfter) => new RelayError("refused", { ...said, retryAfter }, said.detail ?? said.title ?? `status ${said.status}`);
 
 // src/time.js
 var FIRST_MS = 500;
@@ -87,7 +89,7 @@ function createDelivery(house, listeners, attempts) {
         return await listener(message);
       } catch (cause) {
         const final = attempt >= attempts;
-        emit("error", new RelayError("listener", `a listener failed: ${cause}`, { cause, received: message, final }));
+        emit("error", new RelayError("listener", { cause, received: message, final }));
         if (final) return;
         await pause(backoff(attempt));
       }
@@ -100,7 +102,7 @@ function createDelivery(house, listeners, attempts) {
       const { gap, message } = item;
       if (gap) emit("gap", gap);
       else if (message) for (const listener of [...listeners]) await give(listener, message);
-      inbox.done();
+      inbox.finish();
       house.receiver.handled();
     }
     busy = false;
@@ -155,7 +157,7 @@ function createInbox(after) {
   };
   return {
     /** How many items are not handled. */
-    get size() {
+    get waiting() {
       return items.length + (hand ? 1 : 0);
     },
     /** Where to come back to: everything up to here is handled. */
@@ -192,7 +194,7 @@ function createInbox(after) {
       return hand = items.shift();
     },
     /** It is handled. */
-    done() {
+    finish() {
       if (hand) handled = hand;
       hand = void 0;
     },
@@ -209,14 +211,22 @@ function createInbox(after) {
 }
 
 // src/page.js
+var TURNS = {
+  online: "network",
+  offline: "wake",
+  pageshow: "wake",
+  pagehide: "sleep",
+  resume: "wake",
+  visibilitychange: "visible"
+};
 function watchPage(tell, signal) {
   const { document } = globalThis;
-  const watch = (target, name, turn) => target?.addEventListener?.(name, () => (turn !== "visible" || !document.hidden) && tell(turn), { signal });
-  watch(globalThis, "online", "wake");
-  watch(globalThis, "offline", "wake");
-  watch(globalThis, "pageshow", "wake");
-  watch(globalThis, "pagehide", "sleep");
-  watch(document, "visibilitychange", "visible");
+  for (const target of [globalThis, document]) {
+    for (const name in TURNS) {
+      const turn = TURNS[name];
+      target?.addEventListener?.(name, () => (turn !== "visible" || !document.hidden) && tell(turn), { signal });
+    }
+  }
 }
 
 // src/machine.js
@@ -398,9 +408,13 @@ function createMachine(transports, keepalive, wait) {
         return phase === "up" && leave("asleep");
       case "close":
         return leave("closed");
-      case "visible":
+      case "network":
+        if (live && !trying) open(live.transport);
+      // falls through
       case "wake":
-        if (phase !== "superseded" || event.type === "wake") return wake();
+        return wake();
+      case "visible":
+        if (phase !== "superseded") return wake();
       // falls through
       default:
         if (phase !== "up") begin();
@@ -453,8 +467,7 @@ async function poll({ api, session, cursor, tell, signal, drained, wait }) {
     const { messages, gap, superseded, retry_after } = answer;
     tell({ ...answer, type: "messages" });
     if (first) tell({ type: "welcome" });
-    if (superseded) tell({ type: "goodbye", reason: "superseded" });
-    else if (retry_after !== void 0) tell({ type: "goodbye", retry_after });
+    if (superseded || retry_after !== void 0) tell({ type: "goodbye", reason: superseded && "superseded", retry_after });
     else if (!first && !gap && !messages[0] && now() < start + PACE_MS) await pause(PACE_MS);
     await drained();
     signal.throwIfAborted();
@@ -501,7 +514,7 @@ var PROTOCOL = "x0-relay.v1";
 async function websocket({ api, session, after, WebSocket, tell, signal, link }) {
   const ticket = await api.ticket(session, signal);
   signal.throwIfAborted();
-  const socket = new WebSocket(api.url("ws", { session, after, ticket }).replace("http", "ws"), PROTOCOL);
+  const socket = new WebSocket(api.address("ws", { session, after, ticket }).replace("http", "ws"), PROTOCOL);
   link.send = (frame) => socket.send(JSON.stringify(frame));
   signal.addEventListener("abort", () => socket.close());
   socket.onmessage = ({ data }) => tell(JSON.parse(data));
@@ -537,7 +550,7 @@ function createReceiver(options, house) {
     if (stepping) return;
     stepping = true;
     for (let next; next = events.shift(); ) {
-      for (const effect of machine.handle(next, now(), inbox.size > 0)) perform(effect);
+      for (const effect of machine.handle(next, now(), inbox.waiting > 0)) perform(effect);
     }
     stepping = false;
     house.changed();
@@ -560,10 +573,10 @@ function createReceiver(options, house) {
     const link = { id, control };
     const tell = (heard) => links.has(id) && hear2(link, heard);
     const cursor = () => inbox.cursor;
-    const after = acked = cursor();
+    const after = cursor();
     links.set(id, link);
     ways[transport]({ api, session, wait, WebSocket, signal, drained, after, cursor, tell, link }).catch((cause) => {
-      const error = cause instanceof RelayError ? cause : new RelayError("network", `${cause}`, { cause });
+      const error = cause instanceof RelayError ? cause : new RelayError("network", { cause });
       if (links.has(id)) ended(id, { error, retryAfter: error.retryAfter });
     });
   };
@@ -587,8 +600,10 @@ function createReceiver(options, house) {
       return ended(id, { superseded: reason === "superseded", drain: true, retryAfter: retry_after * 1e3 });
     }
     if (type === "welcome") {
-      if (heard.cursor) inbox.welcome(heard.cursor);
+      acked = heard.cursor;
+      if (acked) inbox.welcome(acked);
       step({ type, id });
+      acknowledge();
     } else if (type === "messages") inbox.take(heard);
     else if (type === "sent") house.sender.accepted(heard);
     else if (type === "error") house.sender.refused(heard);
@@ -603,12 +618,12 @@ function createReceiver(options, house) {
       emit("error", error);
     }
   };
-  const drained = () => new Promise((resolve) => inbox.size ? drains.push(resolve) : resolve());
+  const drained = () => new Promise((resolve) => inbox.waiting ? drains.push(resolve) : resolve());
   const socket = () => {
     const link = links.get(machine.live?.id ?? 0);
     return link?.send && link;
   };
-  const ack = async (last) => {
+  const acknowledge = async (last) => {
     const { cursor } = inbox;
     const link = socket();
     const can = last || link || machine.live?.transport === "sse" && !acking;
@@ -619,24 +634,24 @@ function createReceiver(options, house) {
     await api.call("ack", { body: { session, cursor }, keepalive: last }).catch(() => {
     });
     acking = false;
-    ack();
+    acknowledge();
   };
   return {
     step,
-    ack,
+    acknowledge,
     socket,
     machine,
     /** Another item is handled. */
     async handled() {
       house.changed();
-      if (!inbox.size) for (const go of drains.splice(0)) go();
+      if (!inbox.waiting) for (const go of drains.splice(0)) go();
       else {
         if (pausing) return;
         pausing = true;
         await pause(ACK_PAUSE_MS);
         pausing = false;
       }
-      ack(machine.state().name === "closed");
+      acknowledge(machine.state().name === "closed");
     }
   };
 }
@@ -717,7 +732,7 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
     entry?.settle?.[0](sent);
   };
   const failed = (entry, error) => {
-    Object.assign(error, { sent: entry.draft });
+    error.sent = entry.draft;
     outbox.remove(entry);
     if (entry.settle) entry.settle[1](error);
     else emit("error", error);
@@ -752,8 +767,8 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
     async send(to, payload, { type, ttl, key = randomKey() } = {}) {
       const addresses = [to].flat().map((address) => address.includes(":") ? address : `session:${address}`);
       const draft = { to: addresses, payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
-      if (signal.aborted) throw new RelayError("closed", "the client is closed");
-      if (entries.length >= queue) throw new RelayError("queue_full", "too many messages wait to be sent");
+      if (signal.aborted) throw new RelayError("closed", {}, "the client is closed");
+      if (entries.length >= queue) throw new RelayError("queue_full", {}, "too many messages wait to be sent");
       return new Promise((...settle) => {
         entries.push({ draft, settle });
         house.changed();
@@ -765,7 +780,7 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
       const link = house.receiver.socket();
       for (const entry of house.receiver.machine.reachable ? outbox.take(now(), link) : []) {
         if (outbox.isStale(entry, now())) {
-          failed(entry, new RelayError("uncertain", "it may have been accepted, or not"));
+          failed(entry, new RelayError("uncertain", {}, "it may have been accepted, or not"));
         } else if (link && entry.via === "websocket") {
           const { type: message_type, ...draft } = entry.draft;
           entry.ref = `${++refs}`;
@@ -786,7 +801,7 @@ function createSender({ session, from = session, queue = 256, patience = 6e4 }, 
       for (const entry of entries) if (entry.via === "websocket") outbox.lost(entry, now());
     },
     close() {
-      for (const { settle } of entries) settle?.[1](new RelayError("closed", "the client is closed"));
+      for (const { settle } of entries) settle?.[1](new RelayError("closed", {}, "the client is closed"));
     }
   };
 }
@@ -797,7 +812,8 @@ var TIMER_MOST_MS = 2e9;
 function connect(url, options) {
   const { session, token, storage, attempts = 3, fetch = globalThis.fetch } = options;
   if (!session) throw new TypeError("session is missing");
-  const base = new URL(url, globalThis.location?.href).href.replace(/\/*$/, "");
+  const { origin, pathname } = new URL(url, globalThis.location?.href);
+  const base = (origin + pathname).replace(/\/*$/, "");
   const listeners = { message: /* @__PURE__ */ new Set(), gap: /* @__PURE__ */ new Set(), state: /* @__PURE__ */ new Set(), error: /* @__PURE__ */ new Set() };
   const closing = new AbortController();
   const { signal } = closing;
@@ -819,7 +835,7 @@ function connect(url, options) {
     try {
       return use();
     } catch (cause) {
-      emit("error", new RelayError("storage", "the storage cannot be used", { cause }));
+      emit("error", new RelayError("storage", { cause }));
     }
   };
   const save = () => {
@@ -840,7 +856,7 @@ function connect(url, options) {
       timerAt = Infinity;
       receiver.step({ type: "tick" });
     };
-    timer = setTimeout(run, Math.min(TIMER_MOST_MS, Math.max(0, due - now())));
+    timer = setTimeout(run, Math.min(TIMER_MOST_MS, due - now()));
   };
   const changed = () => {
     sender.flush();
@@ -884,7 +900,7 @@ function connect(url, options) {
     resume: () => receiver.step({ type: "resume" }),
     close() {
       if (signal.aborted) return;
-      receiver.ack(true);
+      receiver.acknowledge(true);
       closing.abort();
       receiver.step({ type: "close" });
       sender.close();
@@ -892,7 +908,7 @@ function connect(url, options) {
     [Symbol.asyncIterator]: () => iterate(relay)
   };
   watchPage((type) => {
-    if (type === "sleep") receiver.ack(true);
+    if (type === "sleep") receiver.acknowledge(true);
     receiver.step({ type });
   }, signal);
   receiver.step({ type: "resume" });

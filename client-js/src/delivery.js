@@ -20,7 +20,7 @@ export function createDelivery(house, listeners, attempts) {
         return await listener(message);
       } catch (cause) {
         const final = attempt >= attempts;
-        emit('error', new RelayError('listener', `a listener failed: ${cause}`, { cause, received: message, final }));
+        emit('error', new RelayError('listener', { cause, received: message, final }));
         if (final) return;
         await pause(backoff(attempt));
       }
@@ -35,7 +35,7 @@ export function createDelivery(house, listeners, attempts) {
       const { gap, message } = item;
       if (gap) emit('gap', gap);
       else if (message) for (const listener of [...listeners]) await give(listener, message);
-      inbox.done();
+      inbox.finish();
       house.receiver.handled();
     }
     busy = false;

@@ -4,12 +4,12 @@
  * @typedef {import('./x0-relay.d.ts').RelayErrorCode} Code
  * @typedef {import('./x0-relay.d.ts').RelayError} Told
  * @typedef {Partial<Pick<Told, 'cause' | 'status' | 'kind' | 'addresses' | 'retryAfter' | 'sent' | 'received' | 'final'>>} Details
- * @typedef {new (code: Code, message: string, details?: Details) => Told} Class
+ * @typedef {new (code: Code, details?: Details, message?: string) => Told} Class
  */
 
 class Failure extends Error {
-  /** @param {Code} code @param {string} message @param {Details} [details] */
-  constructor(code, message, details) {
+  /** @param {Code} code @param {Details} [details] @param {string} [message] in the place of the cause's */
+  constructor(code, details, message = `${code}: ${details?.cause}`) {
     super(message);
     Object.assign(this, details, { name: 'RelayError', code });
   }

@@ -37,7 +37,7 @@ export function createInbox(after) {
 
   return {
     /** How many items are not handled. */
-    get size() {
+    get waiting() {
       return items.length + (hand ? 1 : 0);
     },
     /** Where to come back to: everything up to here is handled. */
@@ -73,7 +73,7 @@ export function createInbox(after) {
       return (hand = items.shift());
     },
     /** It is handled. */
-    done() {
+    finish() {
       if (hand) handled = hand;
       hand = undefined;
     },

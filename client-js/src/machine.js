@@ -40,7 +40,7 @@ const NOT_THE_TRANSPORT = [401, 429, 503];
  * @typedef {{ superseded?: boolean, drain?: boolean, anew?: boolean, retryAfter?: number,
  *   error?: import('./errors.js').Told }} End
  *   why a connection ended; `drain`: the relay has said that it would; `anew`: it may be opened again as it was
- * @typedef {{ type: 'tick' | 'wake' | 'visible' | 'sleep' | 'resume' | 'close' }
+ * @typedef {{ type: 'tick' | 'wake' | 'network' | 'visible' | 'sleep' | 'resume' | 'close' }
  *   | { type: 'welcome' | 'heard', id: number }
  *   | { type: 'ended', id: number } & End} Event
  * @typedef {['open', number, Transport] | ['shut' | 'ping', number] | ['state', State]} Effect
@@ -257,9 +257,14 @@ export function createMachine(transports, keepalive, wait) {
         return phase === 'up' && leave('asleep');
       case 'close':
         return leave('closed');
-      case 'visible':
+      case 'network':
+        // A connection of the network before may never end: the next one does not wait for that.
+        if (live && !trying) open(live.transport);
+      // falls through
       case 'wake':
-        if (phase !== 'superseded' || event.type === 'wake') return wake();
+        return wake();
+      case 'visible':
+        if (phase !== 'superseded') return wake();
       // falls through
       default: // resume
         if (phase !== 'up') begin();

@@ -1,6 +1,16 @@
 // What a page goes through: hidden and shown, put away and taken out again, off the network and back.
 
-/** @typedef {'wake' | 'visible' | 'sleep'} Turn */
+/** @typedef {'wake' | 'network' | 'visible' | 'sleep'} Turn */
+
+/** @type {Record<string, Turn>} */
+const TURNS = {
+  online: 'network',
+  offline: 'wake',
+  pageshow: 'wake',
+  pagehide: 'sleep',
+  resume: 'wake',
+  visibilitychange: 'visible',
+};
 
 /**
  * Tells of it, where there is a page.
@@ -10,12 +20,11 @@
  */
 export function watchPage(tell, signal) {
   const { document } = globalThis;
-  /** @param {EventTarget} target @param {string} name @param {Turn} turn */
-  const watch = (target, name, turn) =>
-    target?.addEventListener?.(name, () => (turn !== 'visible' || !document.hidden) && tell(turn), { signal });
-  watch(globalThis, 'online', 'wake');
-  watch(globalThis, 'offline', 'wake');
-  watch(globalThis, 'pageshow', 'wake');
-  watch(globalThis, 'pagehide', 'sleep');
-  watch(document, 'visibilitychange', 'visible');
+  // Some happen to the window, some to the document, and those may come to the window too: to hear twice does no harm.
+  for (const target of [globalThis, document]) {
+    for (const name in TURNS) {
+      const turn = TURNS[name];
+      target?.addEventListener?.(name, () => (turn !== 'visible' || !document.hidden) && tell(turn), { signal });
+    }
+  }
 }

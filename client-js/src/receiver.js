@@ -41,7 +41,7 @@ export function createReceiver(options, house) {
     if (stepping) return;
     stepping = true;
     for (let next; (next = events.shift()); ) {
-      for (const effect of machine.handle(next, now(), inbox.size > 0)) perform(effect);
+      for (const effect of machine.handle(next, now(), inbox.waiting > 0)) perform(effect);
     }
     stepping = false;
     house.changed();
@@ -67,10 +67,10 @@ export function createReceiver(options, house) {
     /** @param {Heard} heard */
     const tell = (heard) => links.has(id) && hear(link, heard);
     const cursor = () => inbox.cursor;
-    const after = (acked = cursor());
+    const after = cursor();
     links.set(id, link);
     ways[transport]({ api, session, wait, WebSocket, signal, drained, after, cursor, tell, link }).catch((cause) => {
-      const error = cause instanceof RelayError ? cause : new RelayError('network', `${cause}`, { cause });
+      const error = cause instanceof RelayError ? cause : new RelayError('network', { cause });
       if (links.has(id)) ended(id, { error, retryAfter: error.retryAfter });
     });
   };
@@ -100,8 +100,11 @@ export function createReceiver(options, house) {
       return ended(id, { superseded: reason === 'superseded', drain: true, retryAfter: retry_after * 1000 });
     }
     if (type === 'welcome') {
-      if (heard.cursor) inbox.welcome(heard.cursor);
+      // What was acknowledged over the connection before may not have arrived.
+      acked = heard.cursor;
+      if (acked) inbox.welcome(acked);
       step({ type, id });
+      acknowledge();
     } else if (type === 'messages') inbox.take(heard);
     else if (type === 'sent') house.sender.accepted(heard);
     else if (type === 'error') house.sender.refused(heard);
@@ -120,7 +123,7 @@ export function createReceiver(options, house) {
   };
 
   /** @returns {Promise<void>} when all that came is handled */
-  const drained = () => new Promise((resolve) => (inbox.size ? drains.push(resolve) : resolve()));
+  const drained = () => new Promise((resolve) => (inbox.waiting ? drains.push(resolve) : resolve()));
 
   /** The WebSocket by which messages may be sent. */
   const socket = () => {
@@ -129,7 +132,7 @@ export function createReceiver(options, house) {
   };
 
   /** Tells the relay what is handled; the next poll does that by itself. @param {boolean} [last] before the end */
-  const ack = async (last) => {
+  const acknowledge = async (last) => {
     const { cursor } = inbox;
     const link = socket();
     const can = last || link || (machine.live?.transport === 'sse' && !acking);
@@ -140,25 +143,25 @@ export function createReceiver(options, house) {
     // If it does not arrive, the next one says the same, or the next connection.
     await api.call('ack', { body: { session, cursor }, keepalive: last }).catch(() => {});
     acking = false;
-    ack();
+    acknowledge();
   };
 
   return {
     step,
-    ack,
+    acknowledge,
     socket,
     machine,
     /** Another item is handled. */
     async handled() {
       house.changed();
-      if (!inbox.size) for (const go of drains.splice(0)) go();
+      if (!inbox.waiting) for (const go of drains.splice(0)) go();
       else {
         if (pausing) return;
         pausing = true;
         await pause(ACK_PAUSE_MS);
         pausing = false;
       }
-      ack(machine.state().name === 'closed');
+      acknowledge(machine.state().name === 'closed');
     },
   };
 }

@@ -29,7 +29,8 @@ const TIMER_MOST_MS = 2e9;
 export function connect(url, options) {
   const { session, token, storage, attempts = 3, fetch = globalThis.fetch } = options;
   if (!session) throw new TypeError('session is missing');
-  const base = new URL(url, globalThis.location?.href).href.replace(/\/*$/, '');
+  const { origin, pathname } = new URL(url, globalThis.location?.href);
+  const base = (origin + pathname).replace(/\/*$/, '');
   /** @type {Record<string, Set<(event: any) => unknown>>} */
   const listeners = { message: new Set(), gap: new Set(), state: new Set(), error: new Set() };
   const closing = new AbortController();
@@ -58,7 +59,7 @@ export function connect(url, options) {
     try {
       return use();
     } catch (cause) {
-      emit('error', new RelayError('storage', 'the storage cannot be used', { cause }));
+      emit('error', new RelayError('storage', { cause }));
     }
   };
 
@@ -84,7 +85,7 @@ export function connect(url, options) {
       timerAt = Infinity;
       receiver.step({ type: 'tick' });
     };
-    timer = setTimeout(run, Math.min(TIMER_MOST_MS, Math.max(0, due - now())));
+    timer = setTimeout(run, Math.min(TIMER_MOST_MS, due - now()));
   };
 
   const changed = () => {
@@ -127,7 +128,7 @@ export function connect(url, options) {
     resume: () => receiver.step({ type: 'resume' }),
     close() {
       if (signal.aborted) return;
-      receiver.ack(true);
+      receiver.acknowledge(true);
       closing.abort();
       receiver.step({ type: 'close' });
       sender.close();
@@ -136,7 +137,7 @@ export function connect(url, options) {
   };
 
   watchPage((type) => {
-    if (type === 'sleep') receiver.ack(true);
+    if (type === 'sleep') receiver.acknowledge(true);
     receiver.step({ type });
   }, signal);
   receiver.step({ type: 'resume' });

@@ -29,7 +29,7 @@ export function createSender({ session, from = session, queue = 256, patience = 
 
   /** @param {Entry} entry @param {Told} error */
   const failed = (entry, error) => {
-    Object.assign(error, { sent: entry.draft });
+    /** @type {any} */ (error).sent = entry.draft;
     outbox.remove(entry);
     if (entry.settle) entry.settle[1](error);
     else emit('error', error);
@@ -71,8 +71,8 @@ export function createSender({ session, from = session, queue = 256, patience = 
       const addresses = [to].flat().map((address) => (address.includes(':') ? address : `session:${address}`));
       // As it is now, whatever becomes of it; and with an error if JSON cannot say it.
       const draft = { to: addresses, payload: JSON.parse(JSON.stringify(payload)), from, type, ttl, key };
-      if (signal.aborted) throw new RelayError('closed', 'the client is closed');
-      if (entries.length >= queue) throw new RelayError('queue_full', 'too many messages wait to be sent');
+      if (signal.aborted) throw new RelayError('closed', {}, 'the client is closed');
+      if (entries.length >= queue) throw new RelayError('queue_full', {}, 'too many messages wait to be sent');
       return new Promise((...settle) => {
         entries.push({ draft, settle });
         house.changed();
@@ -85,7 +85,7 @@ export function createSender({ session, from = session, queue = 256, patience = 
       const link = house.receiver.socket();
       for (const entry of house.receiver.machine.reachable ? outbox.take(now(), link) : []) {
         if (outbox.isStale(entry, now())) {
-          failed(entry, new RelayError('uncertain', 'it may have been accepted, or not'));
+          failed(entry, new RelayError('uncertain', {}, 'it may have been accepted, or not'));
         } else if (link && entry.via === 'websocket') {
           const { type: message_type, ...draft } = entry.draft;
           entry.ref = `${++refs}`;
@@ -110,7 +110,7 @@ export function createSender({ session, from = session, queue = 256, patience = 
     },
 
     close() {
-      for (const { settle } of entries) settle?.[1](new RelayError('closed', 'the client is closed'));
+      for (const { settle } of entries) settle?.[1](new RelayError('closed', {}, 'the client is closed'));
     },
   };
 }

@@ -41,9 +41,9 @@ test('random deliveries, repeats, cuts, gaps and epochs', () => {
           inbox.welcome(position);
         }
         const batch = mailbox.batch(position);
-        const before = inbox.size;
+        const before = inbox.waiting;
         if (batch.messages.length || batch.gap) inbox.take(batch);
-        if (inbox.size === before) totals.repeats++;
+        if (inbox.waiting === before) totals.repeats++;
         position = batch.cursor;
       } else if (chosen < 0.72) {
         inbox.drop();
@@ -52,14 +52,14 @@ test('random deliveries, repeats, cuts, gaps and epochs', () => {
         const item = inbox.next();
         if (item?.gap) gaps.push({ ...item.gap, epoch: item.epoch });
         if (item?.message) handled.push(item.message.id);
-        if (item) inbox.done();
+        if (item) inbox.finish();
       }
     }
     // Everything that is still there arrives.
     for (position = inbox.cursor ?? mailbox.at(mailbox.acked); ; ) {
       const batch = mailbox.batch(position);
       inbox.take(batch);
-      for (let item; (item = inbox.next()); inbox.done()) {
+      for (let item; (item = inbox.next()); inbox.finish()) {
         if (item.gap) gaps.push({ ...item.gap, epoch: item.epoch });
         if (item.message) handled.push(item.message.id);
       }
@@ -94,7 +94,7 @@ test('a hole that the relay does not explain is not passed over in silence', () 
   const message = (/** @type {number} */ seq) => /** @type {any} */ ({ seq });
   inbox.take({ messages: [message(5), message(8)], cursor: 'aaaaaaaaaaaaaaaa.8' });
   const items = [];
-  for (let item; (item = inbox.next()); inbox.done()) items.push(item.message?.seq ?? item.gap);
+  for (let item; (item = inbox.next()); inbox.finish()) items.push(item.message?.seq ?? item.gap);
   assert.deepEqual(items, [5, { from: 6, to: 7, reason: 'unknown' }, 8]);
 });
 
@@ -104,9 +104,9 @@ test('what is in hand when another client takes over is not given again, what wa
   inbox.take({ messages, cursor: 'aaaaaaaaaaaaaaaa.3' });
   assert.equal(inbox.next()?.seq, 1);
   inbox.drop();
-  assert.equal(inbox.size, 1);
+  assert.equal(inbox.waiting, 1);
   inbox.take({ messages, cursor: 'aaaaaaaaaaaaaaaa.3' });
-  inbox.done();
+  inbox.finish();
   assert.equal(inbox.cursor, 'aaaaaaaaaaaaaaaa.1');
-  assert.deepEqual([inbox.next()?.seq, inbox.size], [2, 2]);
+  assert.deepEqual([inbox.next()?.seq, inbox.waiting], [2, 2]);
 });

@@ -177,10 +177,49 @@ test('a connection that is alive after a sleep is kept', async () => {
     const before = network.asked.length;
     world.sleep(transport === 'sse' ? 12_000 : 30 * MINUTE);
     page.hide(false);
-    page.tell('online');
+    page.wakeUp();
     await world.pass(10_000);
     assert.deepEqual([network.asked.length, states.length], [before, 1], transport);
   }
+});
+
+test('when the network is back, a new connection takes the place of one that may never end, at once', async () => {
+  for (const transport of /** @type {const} */ (['websocket', 'sse', 'poll'])) {
+    for (const dead of [true, false]) {
+      const { world, network, page, relay, states, got, listen, publish, online, model } = setUp({ transports: [transport] });
+      listen();
+      assert(await online(transport));
+      await world.pass(5000);
+      if (dead) network.swallow();
+      page.tell('offline');
+      publish('meanwhile');
+      await world.pass(2000);
+      page.tell('online');
+      page.tell('online');
+      assert(await world.pass(500, () => got.length > 0), `${transport}, ${dead}`);
+      publish('after');
+      await world.pass(20_000);
+      assert.deepEqual(got, ['meanwhile', 'after']);
+      assert.equal(model.mailbox('a').messages.size, 0);
+      assert(states.every(({ name }) => name === 'online') && relay.state.name === 'online', `${names(states)}`);
+    }
+  }
+});
+
+test('an online event without a network behind it ends nothing that works', async () => {
+  const { world, network, page, relay, states, got, listen, publish, online } = setUp();
+  listen();
+  assert(await online('websocket'));
+  await world.pass(MINUTE);
+  network.websockets = 'refuse';
+  page.tell('online');
+  await world.pass(1000);
+  publish('over the old one');
+  await world.pass(1000);
+  assert.deepEqual([got, names(states), relay.state.name], [['over the old one'], ['websocket'], 'online']);
+  network.websockets = 'pass';
+  network.cut();
+  assert(await online('websocket', 2000));
 });
 
 test('a page that is put away closes its connection, and opens one when it is taken out', async () => {
@@ -444,6 +483,46 @@ test('a token is shown, asked for once, and again when it has expired', async ()
   await world.pass(2000);
   assert.equal((await sent).recipients, 1);
   assert.deepEqual([asked, model.log.length], [4, 1]);
+});
+
+test('a token that is refused is replaced and the request repeated at once, once', async () => {
+  for (const transport of /** @type {const} */ (['websocket', 'sse', 'poll'])) {
+    let asked = 0;
+    const token = () => `token-${++asked}`;
+    const { world, network, relay, model, states, got, listen, publish, online } = setUp({ token, transports: [transport] }, (network) => (network.tokens = new Set(['token-2'])));
+    listen();
+    assert(await online(transport, 500));
+    assert.deepEqual([asked, names(states)], [2, [transport]], transport);
+    // What is acknowledged with a token that has expired is acknowledged with the next one.
+    network.tokens = new Set(['token-3']);
+    publish(1);
+    await world.pass(500);
+    const sent = relay.send('b', 1);
+    await world.pass(500);
+    assert.equal((await sent).recipients, 1);
+    await world.pass(20_000);
+    assert.deepEqual([got, model.mailbox('a').messages.size, relay.state.name], [[1], 0, 'online']);
+    assert.equal(asked, transport === 'websocket' ? 2 : 3, 'a WebSocket that is open shows none');
+    // Where no token is good, nobody is pestered.
+    network.tokens = new Set();
+    network.cut();
+    const [before, calls] = [network.asked.length, asked];
+    await world.pass(10 * MINUTE);
+    assert(network.asked.length - before < 100 && asked - calls < 100, `${network.asked.length - before} requests, ${asked - calls} tokens`);
+    const { name, error } = /** @type {any} */ (relay.state);
+    assert.deepEqual([name, error.code, error.status], ['offline', 'refused', 401]);
+    network.tokens = new Set([`token-${asked + 1}`, `token-${asked + 2}`]);
+    relay.resume();
+    assert(await online(transport, MINUTE));
+  }
+});
+
+test('a token callback that has one token only is not asked twice for a request', async () => {
+  let asked = 0;
+  const { world, relay, asked: requests } = setUp({ token: () => (asked++, 'stale'), transports: ['poll'] }, (network) => (network.tokens = new Set()));
+  await world.pass(100);
+  assert.deepEqual([asked, requests('GET /v1/messages').length], [2, 1]);
+  relay.close();
 });
 
 test('a token callback that fails is told, and asked again', async () => {

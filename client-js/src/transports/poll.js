@@ -15,8 +15,7 @@ export async function poll({ api, session, cursor, tell, signal, drained, wait }
     const { messages, gap, superseded, retry_after } = answer;
     tell({ ...answer, type: 'messages' });
     if (first) tell({ type: 'welcome' });
-    if (superseded) tell({ type: 'goodbye', reason: 'superseded' });
-    else if (retry_after !== undefined) tell({ type: 'goodbye', retry_after });
+    if (superseded || retry_after !== undefined) tell({ type: 'goodbye', reason: superseded && 'superseded', retry_after });
     else if (!first && !gap && !messages[0] && now() < start + PACE_MS) await pause(PACE_MS);
     // What the next one says in `after` is acknowledged: all that came is handled first.
     await drained();

@@ -6,7 +6,7 @@ const PROTOCOL = 'x0-relay.v1';
 export async function websocket({ api, session, after, WebSocket, tell, signal, link }) {
   const ticket = await api.ticket(session, signal);
   signal.throwIfAborted();
-  const socket = new WebSocket(api.url('ws', { session, after, ticket }).replace('http', 'ws'), PROTOCOL);
+  const socket = new WebSocket(api.address('ws', { session, after, ticket }).replace('http', 'ws'), PROTOCOL);
   link.send = (frame) => socket.send(JSON.stringify(frame));
   signal.addEventListener('abort', () => socket.close());
   socket.onmessage = ({ data }) => tell(JSON.parse(data));
