@@ -10,14 +10,14 @@ mod common;
 
 use std::{
     collections::BTreeMap,
-    ops::AddAssign,
+    ops::{AddAssign, Range},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use common::{
-    Broken, Conn, PROMPT, Relay, prove,
+    Broken, Conn, PROMPT, Relay, at_once, prove,
     random::Random,
     x0::{Answer, poll_request, set_request},
 };
@@ -26,6 +26,9 @@ use serde_json::Value;
 /// A cut that leaves an answer unread in our kernel for longer than this may lose it: the relay's lease ends
 /// 100 ms after the acknowledgement.
 const FROZEN: Duration = Duration::from_millis(80);
+
+/// Whoever asks for so long, and might have lost what it asks for to that, asks no longer.
+const GONE: Duration = Duration::from_secs(1);
 
 /// How large a run is.
 #[derive(Clone, Copy)]
@@ -45,8 +48,8 @@ struct Story {
     cuts: BTreeMap<&'static str, usize>,
     /// Cuts within messages.
     mail_cut: usize,
-    /// Cuts that may have left an answer unread for longer than [`FROZEN`].
-    frozen: usize,
+    /// Cuts that may have left an answer unread for longer than [`FROZEN`]: the messages that may have been in it.
+    frozen: Vec<Range<u64>>,
     /// The longest that an accepted message took to come to a fresh poll.
     slowest: Duration,
 }
@@ -59,7 +62,7 @@ struct Figures {
     repeated: usize,
     out_of_order: usize,
     lost: usize,
-    /// Lost in sessions whose poller was held up: x0's wire cannot know.
+    /// Lost in answers whose poller was held up: x0's wire cannot know.
     lost_frozen: usize,
     frozen_cuts: usize,
     mail_cut: usize,
@@ -79,16 +82,14 @@ impl AddAssign<(&Story, u64)> for Figures {
                 self.out_of_order += 1;
             }
         }
-        let lost = (0..accepted).filter(|n| !times.contains_key(n)).count();
-        if story.frozen == 0 {
-            self.lost += lost
-        } else {
-            self.lost_frozen += lost
+        for n in (0..accepted).filter(|n| !times.contains_key(n)) {
+            let frozen = story.frozen.iter().any(|unread| unread.contains(&n));
+            *(if frozen { &mut self.lost_frozen } else { &mut self.lost }) += 1;
         }
         self.accepted += usize::try_from(accepted).expect("few");
         self.delivered += times.len();
         self.repeated += times.values().map(|t| t - 1).sum::<usize>();
-        self.frozen_cuts += story.frozen;
+        self.frozen_cuts += story.frozen.len();
         self.mail_cut += story.mail_cut;
         self.slowest = self.slowest.max(story.slowest);
         story.cuts.iter().for_each(|(kind, n)| *self.cuts.entry(kind).or_default() += n);
@@ -153,7 +154,9 @@ impl Poller<'_> {
         let old = std::mem::replace(&mut self.conn, fresh);
         cut(old, &mut self.story, place, &mut self.random);
         if !place[0].starts_with("after") && sent.elapsed() > FROZEN {
-            self.story.frozen += 1;
+            let next = self.story.read.iter().max().map_or(0, |newest| newest + 1);
+            // One more may be on its way that its sender does not know to be accepted.
+            self.story.frozen.push(next..self.accepted.load(Ordering::Acquire) + 1);
         }
     }
 
@@ -173,7 +176,7 @@ impl Poller<'_> {
     }
 
     fn read_whole(&mut self) {
-        match self.conn.try_response(Duration::from_secs(10)) {
+        match self.conn.try_response(PROMPT) {
             Ok(response) => self.story.read.extend(numbers(&response.x0())),
             Err(broken) => panic!("{}: no answer to a poll: {broken:?}", self.session),
         }
@@ -185,11 +188,11 @@ impl Poller<'_> {
         let Some(last) = want.checked_sub(1) else { return };
         let start = Instant::now();
         while !self.story.read.contains(&last) {
-            if self.story.frozen > 0 && start.elapsed() > PROMPT {
+            if self.story.frozen.iter().any(|unread| unread.contains(&last)) && start.elapsed() > GONE {
                 return;
             }
             assert!(
-                start.elapsed() < PROMPT,
+                start.elapsed() < at_once(),
                 "stuck: {} does not get message {last}, accepted before its poll",
                 self.session
             );
@@ -285,10 +288,12 @@ fn churn(size: Size) -> Figures {
 fn assert_kept(figures: &Figures) {
     assert_eq!(figures.lost, 0, "lost: {figures:#?}");
     assert_eq!(figures.out_of_order, 0, "{figures:#?}");
-    assert!(figures.slowest < PROMPT, "{figures:#?}");
+    assert!(figures.slowest < at_once(), "{figures:#?}");
     assert_eq!(figures.cuts.len(), 6, "not every way of cutting was tried: {figures:#?}");
     assert!(figures.mail_cut > 0, "no cut met a message: the run shows nothing: {figures:#?}");
-    assert!(figures.lost_frozen * 1000 <= figures.accepted, "too many losses to blame the machine for: {figures:#?}");
+    // How many those are depends on what else the machine does; a proof has it for itself.
+    let frozen = at_once() == PROMPT || figures.lost_frozen * 1000 <= figures.accepted;
+    assert!(frozen, "too many losses to blame the machine for: {figures:#?}");
 }
 
 #[test]
@@ -316,6 +321,7 @@ fn the_count_sees_what_is_lost_repeated_and_out_of_order() {
     figures += (&Story { read: vec![0, 1, 1, 4, 3, 1], ..Story::default() }, 6);
     let seen = (figures.accepted, figures.delivered, figures.repeated, figures.out_of_order, figures.lost);
     assert_eq!(seen, (6, 4, 2, 1, 2));
-    figures += (&Story { read: vec![], frozen: 1, ..Story::default() }, 1);
-    assert_eq!((figures.lost, figures.lost_frozen), (2, 1));
+    let unread = std::iter::once(1..2).collect();
+    figures += (&Story { frozen: unread, ..Story::default() }, 2);
+    assert_eq!((figures.lost, figures.lost_frozen), (3, 1));
 }

@@ -24,7 +24,7 @@ use common::{
 use nix::sys::signal::Signal;
 
 /// What an end may take that has nothing to wait for.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 const SESSIONS: usize = 4;
 

@@ -25,7 +25,7 @@ fn gateway(dir: &Path, listen: &str, wait: &str) -> Relay {
         .env("X0_RELAY_SOCKET", dir.join("control.sock"))
         .env("X0_RELAY_LOG_LEVEL", "debug")
         .start();
-    eventually("the gateway is ready", Duration::from_secs(10), || {
+    eventually("the gateway is ready", PROMPT, || {
         (Conn::open(relay.addr()).exchange(common::request("GET", "/readyz", &[], b"")).status == 200).then_some(())
     });
     relay
@@ -106,14 +106,12 @@ fn bodies_of_many_pieces_arrive_whole_and_limits_are_the_servers() {
 
 #[test]
 fn waiting_polls_share_one_connection_and_wake_at_once() {
-    let split = Split::new("20s");
+    let split = Split::new("60s");
     let mut waiting: Vec<Conn> = (0..200).map(|_| Conn::open(split.gateway.addr())).collect();
     for (n, conn) in waiting.iter_mut().enumerate() {
         conn.send(poll_request(&format!("s{n}")));
     }
-    eventually("all wait at the server", Duration::from_secs(10), || {
-        (split.stats()["receivers_waiting"] == 200).then_some(())
-    });
+    eventually("all wait at the server", PROMPT, || (split.stats()["receivers_waiting"] == 200).then_some(()));
     // The gateway's and the one that asks.
     assert_eq!(split.stats()["control_connections"], 2);
     let (_, took) = timed(|| {
@@ -166,7 +164,7 @@ fn a_client_that_breaks_off_gets_its_mail_again() {
 
 #[test]
 fn while_the_server_is_away_polls_are_held_and_go_on_when_it_is_back() {
-    let mut split = Split::new("15s");
+    let mut split = Split::new("60s");
     let waiting = split.gateway.park("b");
     split.server.kill9();
     let away = |relay: &Relay| Conn::open(relay.addr()).exchange(common::request("GET", "/readyz", &[], b"")).status;
@@ -192,12 +190,12 @@ fn a_poll_is_held_to_its_deadline_if_the_server_stays_away() {
 
 #[test]
 fn a_drained_gateway_answers_its_polls_and_the_server_goes_on() {
-    let mut split = Split::new("20s");
+    let mut split = Split::new("60s");
     let waiting = split.gateway.park("b");
     split.gateway.term();
     let (answer, _) = waiting.answer();
     assert_eq!(answer.x0(), Answer::Nothing);
     assert!(answer.closes());
-    assert_eq!(split.gateway.wait_exit(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(split.gateway.wait_exit(PROMPT).code(), Some(0));
     eventually("nobody waits at the server", PROMPT, || (split.stats()["receivers_waiting"] == 0).then_some(()));
 }

@@ -61,7 +61,7 @@ impl Page {
     #[track_caller]
     fn until_answered(&self, more: usize) {
         let want = self.answers() + more;
-        eventually("the page's next answer", Duration::from_secs(20), || {
+        eventually("the page's next answer", PROMPT, || {
             let seen = self.seen.lock();
             assert_eq!(seen.dead, None, "the page is dead");
             (seen.answers >= want).then_some(())
@@ -70,7 +70,7 @@ impl Page {
 
     #[track_caller]
     fn until_read(&self, part: &str) {
-        eventually(&format!("the page has read {part}"), Duration::from_secs(10), || {
+        eventually(&format!("the page has read {part}"), PROMPT, || {
             let seen = self.seen.lock();
             assert_eq!(seen.dead, None, "the page is dead");
             seen.mail.iter().any(|message| message.contains(part)).then_some(())
@@ -95,7 +95,7 @@ fn live(addr: SocketAddr, session: &str, seen: &Mutex<Seen>, stop: &AtomicBool) 
     while !stop.load(Ordering::Relaxed) {
         // A send that fails is a connection that has ended: the read says so.
         let _ = conn.try_send(poll_request(session));
-        match conn.try_response(Duration::from_secs(30)) {
+        match conn.try_response(2 * PROMPT) {
             Ok(response) if response.status == 200 => {
                 let mut seen = seen.lock();
                 seen.answers += 1;
@@ -197,7 +197,7 @@ fn a_page_survives_a_drain_and_start() {
     for round in 0..3 {
         relay.until_parked(pages.len());
         relay.term();
-        assert_eq!(relay.wait_exit(Duration::from_secs(15)).code(), Some(0));
+        assert_eq!(relay.wait_exit(PROMPT).code(), Some(0));
         relay = inheriting(&listener).args(&["--wait", "10s"]).start();
         for (n, page) in pages.iter().enumerate() {
             let payload = format!(r#"{{"round":{round},"page":{n}}}"#);
@@ -220,7 +220,7 @@ fn no_connection_is_refused_while_relays_come_and_go() {
                 let mut conn = Conn::try_open(addr).unwrap_or_else(|e| panic!("connection {count}: {e}"));
                 conn.try_send(request("OPTIONS", "/get", &[], b"")).expect("open");
                 // It may meet its end with a relay that is killed; it may not be refused.
-                match conn.try_response(Duration::from_secs(20)) {
+                match conn.try_response(PROMPT) {
                     Ok(response) => assert_eq!(response.status / 100, 2),
                     Err(Broken::Ended) => {}
                     Err(other) => panic!("{other:?}"),
@@ -239,7 +239,7 @@ fn no_connection_is_refused_while_relays_come_and_go() {
                 relay.kill9();
             } else {
                 relay.term();
-                assert_eq!(relay.wait_exit(Duration::from_secs(15)).code(), Some(0));
+                assert_eq!(relay.wait_exit(PROMPT).code(), Some(0));
             }
         }
         let last = inheriting(&listener).start();
@@ -255,7 +255,7 @@ fn no_connection_is_refused_while_relays_come_and_go() {
 #[test]
 fn during_a_drain_waiting_connections_are_left_to_the_successor() {
     let listener = bound();
-    let mut old = inheriting(&listener).args(&["--wait", "30s"]).start();
+    let mut old = inheriting(&listener).args(&["--wait", "60s"]).start();
     let mut parked = Conn::open(old.addr());
     old.park_on(&mut parked, "b");
     old.term();
@@ -265,8 +265,8 @@ fn during_a_drain_waiting_connections_are_left_to_the_successor() {
     // Like x0's page: at once, while the old relay may still be ending.
     let mut back = Conn::open(listener.local_addr().expect("bound"));
     back.send(poll_request("b"));
-    assert_eq!(old.wait_exit(Duration::from_secs(15)).code(), Some(0));
-    let new = inheriting(&listener).args(&["--wait", "30s"]).start();
+    assert_eq!(old.wait_exit(PROMPT).code(), Some(0));
+    let new = inheriting(&listener).args(&["--wait", "60s"]).start();
     new.set("a", "b", r#"{"kept":1}"#);
     let (answer, took) = timed(|| back.response());
     assert_eq!(answer.mail().len(), 1);

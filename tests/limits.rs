@@ -58,7 +58,7 @@ fn a_full_mailbox_refuses_and_keeps_what_it_has() {
 
 #[test]
 fn a_full_mailbox_does_not_touch_anothers() {
-    let relay = Relay::start(&["--mailbox-messages", "5", "--wait", "30s"]);
+    let relay = Relay::start(&["--mailbox-messages", "5", "--wait", "60s"]);
     let mut other = Conn::open(relay.addr());
     relay.park_on(&mut other, "other");
     assert_eq!(fill(&relay, "full", "{}", 5), (5, "MailboxFull".into()));
@@ -174,7 +174,7 @@ fn empty_mailboxes_are_forgotten_and_make_room() {
     relay.set("a", "s0", "{}");
     relay.set("a", "s1", "{}");
     assert_eq!(relay.poll("s0").len(), 1);
-    eventually("room for another session", Duration::from_secs(20), || {
+    eventually("room for another session", PROMPT, || {
         (relay.try_set("a", "s2", "{}").x0() == Answer::Accepted).then_some(())
     });
     assert_eq!(relay.poll("s1").len(), 1, "only empty mailboxes may be forgotten");
@@ -182,7 +182,7 @@ fn empty_mailboxes_are_forgotten_and_make_room() {
 
 #[test]
 fn a_connection_too_many_waits_for_its_turn_and_is_not_refused() {
-    let relay = Relay::start(&["--connections", "4", "--wait", "30s"]);
+    let relay = Relay::start(&["--connections", "4", "--wait", "60s"]);
     let mut third = Conn::open(relay.addr());
     let mut parked: Vec<Conn> = (0..3).map(|_| Conn::open(relay.addr())).collect();
     for (n, conn) in parked.iter_mut().enumerate() {
@@ -201,7 +201,7 @@ fn a_connection_too_many_waits_for_its_turn_and_is_not_refused() {
 
 #[test]
 fn idle_connections_make_room_and_waiting_polls_do_not() {
-    let relay = Relay::start(&["--connections", "4", "--wait", "30s"]);
+    let relay = Relay::start(&["--connections", "4", "--wait", "60s"]);
     let mut waiting = Conn::open(relay.addr());
     relay.park_on(&mut waiting, "b");
     let mut idle: Vec<Conn> = (0..3).map(|_| Conn::open(relay.addr())).collect();
@@ -332,5 +332,5 @@ fn four_hundred_polls_wait_at_the_same_time() {
         }
     });
     println!("400 waiting polls answered one by one in {took:?}");
-    assert!(took < 5 * PROMPT, "{took:?}");
+    assert!(took < PROMPT, "{took:?}");
 }

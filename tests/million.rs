@@ -13,7 +13,7 @@ use common::{
 /// How long a start may take.
 const BACK: Duration = Duration::from_secs(5);
 /// How long an end may take that has nothing to wait for.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// The most receivers of one message.
 const AT_ONCE: usize = 256;
 /// Mailboxes that share all messages.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{
-    Broken, Conn, Cut, PROMPT, Relay, assert_prompt, eventually, prove,
+    Broken, Conn, Cut, PROMPT, Relay, assert_prompt, at_once, eventually, prove,
     random::Random,
     timed,
     v1::{Cursor, Door, Event, Receiver, get, number, numbered, poll_target, send_request},
@@ -73,10 +73,10 @@ impl Tab<'_> {
             receiver.read_at_most(1 + self.random.below(600));
         }
         loop {
+            let looked = Instant::now();
             match receiver.next(patience.saturating_sub(opened.elapsed()).max(Duration::from_micros(1))) {
                 Ok(Event::Superseded) => {
                     self.together.superseded.fetch_add(1, Ordering::Relaxed);
-                    empty = Instant::now();
                     break;
                 }
                 Ok(event) => {
@@ -86,7 +86,7 @@ impl Tab<'_> {
                     }
                 }
                 Err(Broken::Late(_)) => {
-                    empty = Instant::now();
+                    empty = looked;
                     break;
                 }
                 Err(Broken::Enough) => break,
@@ -160,7 +160,7 @@ fn mixed(count: usize, messages: u64, doors: &[Door], random: &mut Random) {
     let start = Instant::now();
     let mut last = Receiver::open(relay.addr(), "b", Door::Poll, None);
     while relay.pending("b") > 0 {
-        assert!(start.elapsed() < 10 * PROMPT, "stuck: {} wait, and nobody gets them", relay.pending("b"));
+        assert!(start.elapsed() < PROMPT, "stuck: {} wait, and nobody gets them", relay.pending("b"));
         match last.next(PROMPT) {
             Ok(Event::Message(message)) => together.read(message.seq, Some(&message.id)),
             // One that was cut came later than its own end.
@@ -190,7 +190,9 @@ fn mixed(count: usize, messages: u64, doors: &[Door], random: &mut Random) {
     if count_of(&together.frozen) == 0 {
         assert_eq!(lost, Vec::<u64>::new());
     } else {
-        assert!(lost.len() as u64 * 100 <= messages, "too many losses to blame the machine for: {lost:?}");
+        // How many are held up depends on what else the machine does; a proof has it for itself.
+        let few = at_once() == PROMPT || lost.len() as u64 * 1000 <= messages;
+        assert!(few, "too many losses to blame the machine for: {lost:?}");
     }
     assert!(relay.metric("x0_relay_receivers_superseded_total") > 0.0, "nobody was displaced: the run shows nothing");
 }
@@ -237,7 +239,7 @@ fn take(receiver: &mut Receiver, door: Door, n: u64) -> Duration {
 
 #[test]
 fn the_newest_receives_whatever_doors_the_others_came_through() {
-    let relay = Relay::start(&["--wait", "30s", "--log-level", "info"]);
+    let relay = Relay::start(&["--wait", "60s", "--log-level", "info"]);
     let mut n = 0;
     let (mut slowest, mut slowest_told) = (Duration::ZERO, Duration::ZERO);
     for older in Door::ALL {
@@ -337,7 +339,7 @@ fn send_while_it_changes(
 
 #[test]
 fn a_message_sent_while_the_receiver_changes_is_delivered_at_once() {
-    let relay = Relay::start(&["--wait", "30s", "--log-level", "info"]);
+    let relay = Relay::start(&["--wait", "60s", "--log-level", "info"]);
     let mut random = Random::new();
     let (mut old, mut slowest) = (None, Duration::ZERO);
     for n in 0..100 {

@@ -34,7 +34,7 @@ fn parked(relay: &Relay, count: usize) -> Vec<Conn> {
 
 #[test]
 fn the_newest_poll_gets_the_first_message_and_then_the_next_newest_is_the_receiver() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let polls = parked(&relay, 3);
     for (n, mut newest) in polls.into_iter().rev().enumerate() {
         relay.set("a", "b", &numbered(n));
@@ -49,7 +49,7 @@ fn the_newest_poll_gets_the_first_message_and_then_the_next_newest_is_the_receiv
 
 #[test]
 fn displaced_polls_say_nothing_while_the_newest_waits() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut polls = parked(&relay, 3);
     for displaced in &mut polls[..2] {
         displaced.assert_silent(Duration::from_millis(200));
@@ -63,7 +63,7 @@ fn displaced_polls_say_nothing_while_the_newest_waits() {
 
 #[test]
 fn when_the_newest_is_gone_the_next_newest_is_the_receiver() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     for end_in_order in [true, false] {
         let mut polls = parked(&relay, 4);
         for n in 0..2 {
@@ -85,7 +85,7 @@ fn when_the_newest_is_gone_the_next_newest_is_the_receiver() {
 
 #[test]
 fn a_poll_that_comes_back_at_once_is_the_newest_again() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut polls = parked(&relay, 2);
     let mut newest = polls.pop().expect("there are two");
     for n in 0..5 {
@@ -225,7 +225,7 @@ fn tabs_that_leave_and_come_back_lose_nothing() {
 
 #[test]
 fn a_message_sent_while_the_receiver_changes_is_delivered_at_once() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut random = Random::new();
     let mut old = Conn::open(relay.addr());
     relay.park_on(&mut old, "b");

@@ -28,7 +28,7 @@ use common::{Relay, eventually, prove, request, v1::Door};
 use load::{Browser, Figures, Front, Modern, ModernSends, Page, PageSends, Pair, while_all_send};
 
 /// What the end of a relay may take whose place is taken.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A place for relays that follow each other: a control socket and a data directory.
 struct Place {

@@ -35,7 +35,7 @@ mod ends;
 mod quiet;
 
 /// What takes a while, but no longer than this.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A client's text message.
 fn text(said: &str) -> Vec<u8> {

@@ -11,7 +11,7 @@ use common::{
     timed,
 };
 
-const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE: Duration = common::PROMPT;
 
 #[test]
 fn set_get_and_del() {

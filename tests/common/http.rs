@@ -12,7 +12,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::random::Random;
 
 /// Longer than anything a test waits for; a test that means less says so.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request with `Host`, the given headers, and `Content-Length` if there is a body.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
@@ -120,7 +120,7 @@ impl Conn {
     }
 
     pub fn try_open(to: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX })

@@ -62,7 +62,7 @@ impl Relay {
     /// Waits until at least `n` receivers wait.
     #[track_caller]
     pub fn until_parked(&self, n: usize) {
-        eventually("that many parked receivers", Duration::from_secs(10), || (self.parked() >= n).then_some(()));
+        eventually("that many parked receivers", super::PROMPT, || (self.parked() >= n).then_some(()));
     }
 }
 

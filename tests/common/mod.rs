@@ -29,8 +29,12 @@ pub use bystander::Bystander;
 pub use http::{Broken, Conn, Cut, Response, request};
 pub use relay::Relay;
 
-/// What happens "at once" happens within this time even on a busy machine; the tests print the real figure.
-pub const PROMPT: Duration = Duration::from_secs(2);
+/// What is to happen has happened within this time, however busy the machine is. It is shorter than what a missed wake-up
+/// would be made good by: a poll's `--wait` is longer where that is the question, and so is `--keepalive`.
+pub const PROMPT: Duration = Duration::from_secs(30);
+
+/// What happens "at once" takes no longer, says the large proof ([`at_once`]).
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The `--wait` of a relay that was started without one.
 pub const WAIT: Duration = Duration::from_secs(1);
@@ -48,11 +52,17 @@ pub fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
     (result, start.elapsed())
 }
 
-/// Fails unless `took` is at most [`PROMPT`], and prints it.
+/// The longest that what happens at once may take: 2 s if proofs are asked for, each of which has the machine for itself;
+/// else [`PROMPT`], because milliseconds are asserted under a paused clock.
+pub fn at_once() -> Duration {
+    if proves() { AT_ONCE } else { PROMPT }
+}
+
+/// Fails unless `took` is at most [`at_once`], and prints it.
 #[track_caller]
 pub fn assert_prompt(what: &str, took: Duration) {
     println!("{what}: {took:?}");
-    assert!(took < PROMPT, "{what} took {took:?}");
+    assert!(took < at_once(), "{what} took {took:?}");
 }
 
 /// Fails unless `took` is `held` and no more than [`PROMPT`] beyond it.
@@ -76,9 +86,13 @@ pub fn eventually<T>(what: &str, within: Duration, mut f: impl FnMut() -> Option
     }
 }
 
+fn proves() -> bool {
+    std::env::var_os("X0_RELAY_PROVE").is_some()
+}
+
 /// True if the long versions of tests are asked for; says so if not.
 pub fn prove(what: &str) -> bool {
-    let asked = std::env::var_os("X0_RELAY_PROVE").is_some();
+    let asked = proves();
     if !asked {
         println!("{what}: not run, X0_RELAY_PROVE is not set");
     }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::process::Process;
 
 /// A start takes milliseconds; this is for a machine that does many other things.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// The binary under test.
 pub fn binary() -> &'static str {
@@ -110,6 +110,8 @@ impl Builder {
             ("--socket", dir.join("control.sock").into()),
             ("--wait", "1s".into()),
             ("--error-hold", "200ms".into()),
+            // Nobody is woken by it before a test gives up.
+            ("--keepalive", "5min".into()),
             ("--log-level", "debug".into()),
         ];
         match self.inherited_http.first() {
@@ -265,7 +267,7 @@ impl Relay {
     #[track_caller]
     pub fn kill9(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.wait(Duration::from_secs(10));
+        self.process.wait(super::PROMPT);
     }
 
     #[track_caller]

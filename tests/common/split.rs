@@ -15,7 +15,7 @@ use super::{
 };
 
 /// What a stand-in may take to start on a busy machine.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// The two generations of x0's message server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +93,13 @@ impl Place {
     /// The stand-in for x0's front, asking ten times every 50 ms.
     #[track_caller]
     pub fn front(&self) -> (Process, Http) {
-        let (process, address) = self.stand_in("front.py", &["--interval", "0.05"], "http://");
+        self.front_every("0.05")
+    }
+
+    /// The same with pauses of its own, in seconds.
+    #[track_caller]
+    pub fn front_every(&self, pause: &str) -> (Process, Http) {
+        let (process, address) = self.stand_in("front.py", &["--interval", pause], "http://");
         (process, Http(address.parse().expect("an address")))
     }
 

@@ -8,7 +8,7 @@ use crate::common::{
     v1::{Door, Event, EventStream, Item, Receiver, Said, get, numbered, poll_target, send_request},
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Fails unless a client that comes back after this is neither at once nor far too late.
 #[track_caller]

@@ -1,6 +1,6 @@
 //! Idempotency keys: the same message from the same sender is accepted once, and every time answered with the first answer.
 
-use std::{collections::BTreeSet, path::Path, thread, time::Duration};
+use std::{collections::BTreeSet, path::Path, thread};
 
 use crate::common::{
     Conn, Relay, request,
@@ -153,7 +153,7 @@ fn a_key_is_known_after_a_restart() {
     let mut relay = on(data.path());
     let (first, second) = (keyed(&relay, "k"), keyed(&relay, "l"));
     relay.term();
-    assert_eq!(relay.wait_exit(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(relay.wait_exit(crate::common::PROMPT).code(), Some(0));
     let mut relay = on(data.path());
     assert_eq!(keyed(&relay, "k"), Sent { duplicate: true, ..first.clone() });
     let third = keyed(&relay, "m");

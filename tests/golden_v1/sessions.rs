@@ -40,7 +40,7 @@ fn a_session_that_nobody_knows_has_nothing() {
 
 #[test]
 fn a_receiver_at_any_door_is_attached_until_it_goes() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     for door in Door::ALL {
         for how in [Cut::Fin, Cut::Rst] {
             assert!(!is_attached(&relay));

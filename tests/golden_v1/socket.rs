@@ -247,13 +247,13 @@ fn a_displaced_socket_is_told_goodbye_and_closed_with_4001() {
         let (mut socket, _) = relay.socket("b", None);
         relay.until_parked(1);
         let newer = Receiver::open(relay.addr(), "b", door, None);
-        let said = socket.next(2 * PROMPT);
+        let said = socket.next(PROMPT);
         let goodbye = Said::Goodbye { reason: "superseded".into(), retry_after: None };
         assert_eq!(said.expect("a goodbye"), goodbye, "{door:?}");
         assert!(matches!(socket.next(PROMPT), Ok(Said::Close(4001, _))), "{door:?}");
         socket.conn.assert_ends(PROMPT);
         newer.cut(Cut::Rst);
-        eventually("nobody is left", 2 * PROMPT, || (relay.parked() == 0).then_some(()));
+        eventually("nobody is left", PROMPT, || (relay.parked() == 0).then_some(()));
     }
 }
 

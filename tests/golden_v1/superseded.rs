@@ -22,7 +22,7 @@ fn parked(relay: &Relay, session: &str, cursor: &Cursor) -> Conn {
 
 #[test]
 fn a_displaced_poll_is_answered_at_once_empty_and_superseded() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut slowest = Duration::ZERO;
     for (n, door) in Door::ALL.into_iter().cycle().take(30).enumerate() {
         let session = format!("s{n}");
@@ -68,7 +68,7 @@ fn what_the_displaced_had_not_acknowledged_goes_to_the_new_one() {
 
 #[test]
 fn a_displaced_x0_poll_is_held_and_served_when_the_v1_receiver_is_gone() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     for door in Door::TRANSPORTS {
         let session = format!("{door:?}");
         let mut x0 = Conn::open(relay.addr());
@@ -85,7 +85,7 @@ fn a_displaced_x0_poll_is_held_and_served_when_the_v1_receiver_is_gone() {
 
 #[test]
 fn a_displaced_x0_poll_is_served_when_the_v1_poll_is_answered() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let cursor = relay.cursor("b");
     let mut x0 = Conn::open(relay.addr());
     relay.park_on(&mut x0, "b");
@@ -118,30 +118,28 @@ fn a_storm_of_receivers_is_slowed_by_making_the_losers_wait() {
         holder = newer;
     }
     println!("five losers of one session waited {losers:?}");
-    assert!(losers[..2].iter().all(|took| *took < Duration::from_millis(900)), "{losers:?}");
     assert!(
         losers[3..].iter().all(|took| (Duration::from_secs(1)..Duration::from_secs(1) + PROMPT).contains(took)),
         "{losers:?}"
     );
-    // The winner is not slowed.
+    // That the first two are not slowed is asserted where time stands still. The winner is not slowed.
     let (_, took) = timed(|| {
         relay.send_v1("b", &numbered(0));
         assert_eq!(holder.response().batch().numbers(), [0]);
     });
     assert_prompt("the winner's message", took);
-    assert!(took < Duration::from_millis(900), "{took:?}");
     // Nor is another session.
     let other = relay.cursor("c");
     let mut old = parked(&relay, "c", &other);
     let mut newer = Conn::open(relay.addr());
     newer.send(get(&poll_target("c", Some(&other), "wait=60")));
     let (_, took) = timed(|| old.response());
-    assert!(took < Duration::from_millis(900), "{took:?}");
+    assert_prompt("another session's loser", took);
 }
 
 #[test]
 fn a_loser_that_waits_holds_nothing_up() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let cursor = relay.cursor("b");
     // Losers whose goodbye is held back; each is the receiver before the next one comes.
     let open = |door| {
@@ -167,7 +165,7 @@ fn a_loser_that_waits_holds_nothing_up() {
 fn a_request_that_comes_whole_only_as_its_connection_ends_displaces_nobody() {
     // A network that delays: the client has given up on the connection and is back on another before the old one's last
     // packets arrive. A client that is told that it was superseded does not come back by itself.
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     for (n, how) in [Cut::Fin, Cut::Rst, Cut::Fin, Cut::Rst].into_iter().enumerate() {
         let session = format!("s{n}");
         let cursor = relay.cursor(&session);
@@ -193,7 +191,7 @@ fn a_request_that_comes_whole_only_as_its_connection_ends_displaces_nobody() {
 
 #[test]
 fn the_newest_on_one_connection_may_be_the_same_client() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let cursor = relay.cursor("b");
     // A client that gives up on a poll and asks anew elsewhere.
     let gone = parked(&relay, "b", &cursor);

@@ -124,7 +124,7 @@ fn order_is_one_over_both_wires() {
 
 #[test]
 fn a_waiting_receiver_of_one_wire_is_woken_by_the_other() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let cursor = relay.cursor("b");
     let parked = relay.park_v1("b", Some(&cursor));
     relay.set("a", "b", r#"{"n":0}"#);

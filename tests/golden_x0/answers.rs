@@ -113,7 +113,7 @@ fn of_two_pages_with_one_session_one_gets_each_message() {
 
 #[test]
 fn a_page_may_send_to_itself() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut polling = Conn::open(relay.addr());
     relay.park_on(&mut polling, "a");
     relay.set("a", "a", r#"{"x":1}"#);

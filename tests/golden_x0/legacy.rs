@@ -74,7 +74,7 @@ fn get_messages_waits_and_wakes_as_every_poll_does() {
     assert_eq!(answer, [0; 0]);
     assert_held("an empty answer", took, WAIT);
 
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     std::thread::scope(|scope| {
         let poll = scope.spawn(|| shown(&relay, "/python", "b"));
         relay.until_parked(1);

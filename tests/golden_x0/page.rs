@@ -193,7 +193,7 @@ fn a_page_in_a_loop_of_errors_is_paced() {
 
 #[test]
 fn a_waiting_poll_wakes_the_moment_a_message_is_accepted() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     for n in 0..10 {
         let waiting = relay.park("b");
         let (_, took) = timed(|| {
@@ -207,7 +207,7 @@ fn a_waiting_poll_wakes_the_moment_a_message_is_accepted() {
 
 #[test]
 fn a_message_sent_in_any_moment_around_the_poll_arrives_at_once() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut random = crate::common::random::Random::new();
     let mut polling = Conn::open(relay.addr());
     for n in 0..100 {
@@ -227,7 +227,7 @@ fn a_message_sent_in_any_moment_around_the_poll_arrives_at_once() {
 
 #[test]
 fn no_byte_of_an_answer_is_sent_while_a_poll_waits() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut conn = Conn::open(relay.addr());
     relay.park_on(&mut conn, "b");
     conn.assert_silent(Duration::from_millis(500));

@@ -11,7 +11,7 @@ use crate::common::{
 
 #[test]
 fn one_connection_one_exchange() {
-    let relay = Relay::start(&["--listen", "none", "--wait", "30s"]);
+    let relay = Relay::start(&["--listen", "none", "--wait", "60s"]);
     let path = relay.control();
     assert_eq!(front(path, set_body("a", "b", r#"{"n":1e400}"#)), r#"{"messages": null, "status": "ok"}"#);
     assert_eq!(front(path, get_packet("b")), r#"{"messages": [{"n":1e400,"session_src":"a"}]}"#);
@@ -25,7 +25,7 @@ fn one_connection_one_exchange() {
 
 #[test]
 fn the_socket_and_http_are_doors_to_the_same_mailboxes() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     assert_eq!(relay.packet(set_body("a", "b", r#"{"n":1}"#)), Answer::Accepted);
     assert_carried(&relay.poll("b")[0], r#"{"n":1}"#, "a");
     relay.set("a", "b", r#"{"n":2}"#);
@@ -129,7 +129,7 @@ fn a_set_beyond_the_limit_is_an_error() {
 
 #[test]
 fn errors_carry_messages_null_so_that_the_front_goes_on_waiting() {
-    let relay = Relay::start(&["--error-hold", "30s"]);
+    let relay = Relay::start(&["--error-hold", "60s"]);
     let deep = format!(r#"{{"type":"GET","session_src":"b","x":{}{}}}"#, "[".repeat(60_000), "]".repeat(60_000));
     let cases = [
         ("not JSON", "NotJSON"),
@@ -228,7 +228,7 @@ fn the_fronts_loop_of_ten_tries_finds_a_message_that_comes_meanwhile() {
 
 #[test]
 fn a_poll_over_http_and_fronts_on_the_socket_share_a_session_without_loss() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let mut seen = HashSet::new();
     let mut waiting = Conn::open(relay.addr());
     for n in 0..20 {

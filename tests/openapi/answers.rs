@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    common::{Conn, Relay, Response, eventually, request},
+    common::{Conn, PROMPT, Relay, Response, eventually, request},
     schema::Api,
 };
 
@@ -109,8 +109,8 @@ fn answers_of_protocol_v1_fit() {
 
     // Two at once: the first is told.
     let mut parked = Conn::open(asked.relay.addr());
-    parked.send(request("GET", "/v1/messages?session=two&wait=20", &[], b""));
-    eventually("the first waits", Duration::from_secs(10), || (asked.relay.parked() == 1).then_some(()));
+    parked.send(request("GET", "/v1/messages?session=two&wait=60", &[], b""));
+    eventually("the first waits", PROMPT, || (asked.relay.parked() == 1).then_some(()));
     asked.poll("?session=two&wait=0");
     let (_, told) = asked.fits("GET", "/v1/messages", &parked.response());
     assert_eq!(told["superseded"], true);
@@ -195,7 +195,7 @@ fn events_fit() {
     let mut first = Conn::open(asked.relay.addr());
     first.send(request("GET", "/v1/events?session=s&ack=explicit", &[], b""));
     let read = |conn: &mut Conn, until: &str| {
-        eventually(until, Duration::from_secs(10), || {
+        eventually(until, PROMPT, || {
             _ = conn.take(100, Duration::from_millis(10));
             String::from_utf8_lossy(conn.unread()).contains(until).then_some(())
         });
@@ -276,7 +276,5 @@ fn answers_for_operators_fit() {
     assert_eq!(asked.ask("GET", "/openapi.json", "", None).1, asked.api.0);
     assert_eq!(asked.ask("GET", "/documentation", "", None).0, 308);
     asked.relay.term();
-    eventually("it says that it will end", Duration::from_secs(10), || {
-        (asked.ask("GET", "/readyz", "", None).0 == 503).then_some(())
-    });
+    eventually("it says that it will end", PROMPT, || (asked.ask("GET", "/readyz", "", None).0 == 503).then_some(()));
 }

@@ -1,7 +1,5 @@
 //! `send`, `watch`, `stats`, `sessions`, `purge`, `drain`, `health`, as a person and as a script use them.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::common::{PROMPT, Relay, cli, eventually, request, x0::assert_carried};
@@ -72,16 +70,16 @@ fn commands_that_reach_nobody_exit_3() {
 
 #[test]
 fn watch_prints_messages_as_they_come() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let (url, socket) = (relay.url(), control(&relay));
     for (n, door) in [["--url", url.as_str()], ["--socket", socket]].into_iter().enumerate() {
         let session = format!("b{n}");
         relay.set("a", &session, r#"{"n":1}"#);
         let process = cli::start(&[&["watch"], &door[..], &["--count", "3", &session]].concat());
-        let shown = process.stdout.wait_for(PROMPT * 2, |text| text.contains(r#""n":1"#).then_some(()));
+        let shown = process.stdout.wait_for(PROMPT, |text| text.contains(r#""n":1"#).then_some(()));
         assert!(shown.is_some(), "the first message was not printed while it waits for more");
         relay.set("a", &session, r#"{"n":2}"#);
-        let shown = process.stdout.wait_for(PROMPT * 2, |text| text.contains(r#""n":2"#).then_some(()));
+        let shown = process.stdout.wait_for(PROMPT, |text| text.contains(r#""n":2"#).then_some(()));
         assert!(shown.is_some(), "a message that came while it waited was not printed");
         relay.set("a", &session, r#"{"n":3}"#);
         let done = cli::finish(process).exits(0);
@@ -91,7 +89,7 @@ fn watch_prints_messages_as_they_come() {
 
 #[test]
 fn watch_for_programs_prints_one_json_object_a_line() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let (url, socket) = (relay.url(), control(&relay));
     for door in [["--url", url.as_str()], ["--socket", socket]] {
         relay.set("a", "b", r#"{"n":12345678901234567890,"s":"\u0041"}"#);
@@ -138,7 +136,7 @@ impl Relay {
 
 #[test]
 fn watch_and_sessions_show_no_control_characters() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     let name = "tab\u{1b}[2J\nforged";
     relay.set("evil\u{1b}[31m\u{7}", name, r#"{"s":"x"}"#);
     let sessions = cli::run(&["sessions", "--socket", control(&relay)]).exits(0);
@@ -155,13 +153,13 @@ fn watch_goes_on_when_the_relay_is_away_for_a_moment_or_says_that_it_is_gone() {
     relay.until_parked(1);
     relay.kill9();
     // Nobody comes back at this address: it may try for a while, but its user must hear of it.
-    let said = process.stderr.wait_for(Duration::from_secs(10), |text| (!text.trim().is_empty()).then_some(()));
+    let said = process.stderr.wait_for(PROMPT, |text| (!text.trim().is_empty()).then_some(()));
     assert!(said.is_some(), "it says nothing");
 }
 
 #[test]
 fn stats_and_sessions_tell_what_is_there() {
-    let relay = Relay::start(&["--wait", "30s"]);
+    let relay = Relay::start(&["--wait", "60s"]);
     for n in 0..3 {
         relay.set("a", "pending-tab", &format!(r#"{{"secret-{n}":1}}"#));
     }
@@ -232,13 +230,13 @@ fn purge_empties_one_mailbox_and_says_how_much_went() {
 
 #[test]
 fn drain_ends_the_relay_as_a_signal_does() {
-    let mut relay = Relay::start(&["--wait", "30s"]);
+    let mut relay = Relay::start(&["--wait", "60s"]);
     let waiting = relay.park("b");
     cli::run(&["drain", "--socket", control(&relay)]).exits(0);
     let (answer, _) = waiting.answer();
     assert_eq!(answer.text(), r#"{"messages": null}"#);
     assert!(answer.closes(), "{answer:?}");
-    assert_eq!(relay.wait_exit(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(relay.wait_exit(PROMPT).code(), Some(0));
 }
 
 #[test]

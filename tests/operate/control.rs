@@ -8,7 +8,6 @@ use std::{
     },
     path::Path,
     process::Stdio,
-    time::Duration,
 };
 
 use nix::unistd::geteuid;
@@ -177,5 +176,5 @@ fn a_relay_that_dropped_its_privileges_serves_and_answers_its_user() {
     let found = fs::metadata(&path).expect("it is there");
     assert_eq!((found.uid(), found.gid()), (NOBODY, NOBODY));
     relay.term();
-    assert_eq!(relay.wait_exit(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(relay.wait_exit(crate::common::PROMPT).code(), Some(0));
 }

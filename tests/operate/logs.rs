@@ -1,7 +1,5 @@
 //! What the logs hold, and what they never hold: no payload, no form, nothing that somebody sent to somebody else.
 
-use std::time::Duration;
-
 use crate::common::{
     Conn, PROMPT, Relay, eventually,
     packets::get_packet,
@@ -56,7 +54,7 @@ fn send_markers(relay: &Relay) {
         let mut conn = Conn::open(relay.addr());
         conn.send(bytes);
         // Some are refused by HTTP itself; here only what is logged of it matters.
-        let _ = conn.try_response(Duration::from_secs(10));
+        let _ = conn.try_response(PROMPT);
     }
     relay.packet(set_body("a", "b", &payload));
     relay.packet(get_packet("b"));
@@ -74,7 +72,7 @@ fn no_log_line_holds_a_payload() {
         send_markers(&relay);
         assert!(!relay.metrics().contains(MARKER), "{}", relay.metrics());
         relay.term();
-        relay.wait_exit(Duration::from_secs(10));
+        relay.wait_exit(PROMPT);
         let log = relay.process.stderr.whole(PROMPT);
         assert!(log.lines().count() > 20, "a trace of {} lines shows nothing:\n{log}", log.lines().count());
         let found: Vec<&str> = log.lines().filter(|line| line.contains(MARKER) || line.contains("pineapple")).collect();
@@ -90,7 +88,7 @@ fn json_logs_are_one_object_a_line() {
     relay.set("a\n\"b\u{1b}[2J", "b\r\n{\"level\":\"forged\"}", "{}");
     relay.ask(post("/get", "{"));
     relay.term();
-    relay.wait_exit(Duration::from_secs(10));
+    relay.wait_exit(PROMPT);
     let log = relay.process.stderr.whole(PROMPT);
     assert!(log.lines().count() > 3, "{log}");
     for line in log.lines() {
@@ -109,7 +107,7 @@ fn text_logs_cannot_be_forged_by_a_sessions_name() {
     relay.packet(get_packet(name));
     relay.poll(name);
     relay.term();
-    relay.wait_exit(Duration::from_secs(10));
+    relay.wait_exit(PROMPT);
     let log = relay.process.stderr.whole(PROMPT);
     assert!(!log.lines().any(|line| line.starts_with("2026-01-01 ERROR forged")), "{log}");
     assert!(
@@ -146,11 +144,11 @@ fn at_the_default_level_traffic_is_not_logged() {
 #[test]
 fn a_log_that_nobody_reads_any_more_stops_nothing() {
     // The shell's stderr is a pipe whose reader has gone before the relay starts.
-    let mut relay = Relay::builder().args(&["--log-level", "trace", "--wait", "20s"]).with_dead_stderr().start();
+    let mut relay = Relay::builder().args(&["--log-level", "trace", "--wait", "60s"]).with_dead_stderr().start();
     let waiting = relay.park("b");
     relay.set("a", "c", "{}");
     assert_eq!(relay.poll("c").len(), 1);
     relay.term();
     assert_eq!(waiting.answer().0.text(), r#"{"messages": null}"#);
-    assert_eq!(relay.wait_exit(Duration::from_secs(5)).code(), Some(0));
+    assert_eq!(relay.wait_exit(PROMPT).code(), Some(0));
 }

@@ -1,7 +1,5 @@
 //! How a case is run, and the answers that a broken request may get.
 
-use std::time::Duration;
-
 use crate::common::{Broken, Bystander, Conn, PROMPT, Relay, Response, request, x0::Answer};
 
 /// A relay, and somebody on it who must not notice what the cases do.
@@ -53,7 +51,7 @@ impl Fate {
     pub fn of(conn: &mut Conn, bytes: impl AsRef<[u8]>) -> Self {
         // The relay may close before it has read everything.
         let _ = conn.try_send(bytes);
-        match conn.try_response(Duration::from_secs(15)) {
+        match conn.try_response(2 * PROMPT) {
             Ok(response) => Self::Answered(response),
             Err(Broken::Ended) => Self::Closed,
             Err(other) => panic!("neither an answer nor an end: {other:?}"),

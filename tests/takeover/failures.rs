@@ -66,7 +66,7 @@ fn sockets_that_the_new_settings_do_not_allow_are_given_back() {
 #[test]
 fn one_that_ends_with_the_sockets_in_its_hands_changes_nothing() {
     let place = Place::new();
-    let relay = place.in_memory(&["--wait", "30s"]);
+    let relay = place.in_memory(&["--wait", "60s"]);
     let parked = relay.park("b");
     for fails in [|_: &FakeNew| {}, |fake: &FakeNew| fake.fail("no luck\u{1b}[2J"), |fake: &FakeNew| fake.say("dance")]
     {
@@ -86,7 +86,7 @@ fn one_that_ends_with_the_sockets_in_its_hands_changes_nothing() {
 #[test]
 fn one_that_ends_during_the_drain_gives_the_place_back() {
     let place = Place::new();
-    let relay = place.on_disk(&["--body-timeout", "60s", "--wait", "30s"]);
+    let relay = place.on_disk(&["--body-timeout", "60s", "--wait", "60s"]);
     relay.set("a", "b", r#"{"n":1}"#);
     // Holds the drain up.
     let set = set_request("a", "b", r#"{"n":2}"#);
@@ -113,7 +113,7 @@ fn one_that_ends_during_the_drain_gives_the_place_back() {
 #[test]
 fn one_that_is_ended_by_a_signal_gives_the_place_back() {
     let place = Place::new();
-    let relay = place.on_disk(&["--body-timeout", "60s", "--wait", "30s"]);
+    let relay = place.on_disk(&["--body-timeout", "60s", "--wait", "60s"]);
     let (data, socket, set) = (place.data(), place.socket(), set_request("a", "b", "{}"));
     for (signal, code) in [(Signal::SIGTERM, Some(143)), (Signal::SIGKILL, None)] {
         let mut slow = Conn::open(relay.addr());
@@ -148,7 +148,7 @@ fn one_that_cannot_open_its_store_gives_the_place_back() {
 #[test]
 fn a_message_that_is_on_its_way_is_accepted_in_the_drain() {
     let place = Place::new();
-    let relay = place.on_disk(&["--body-timeout", "60s", "--wait", "30s"]);
+    let relay = place.on_disk(&["--body-timeout", "60s", "--wait", "60s"]);
     let set = set_request("a", "b", r#"{"n":1}"#);
     let mut slow = Conn::open(relay.addr());
     slow.send(&set[..set.len() - 1]);
@@ -169,7 +169,7 @@ fn a_message_that_is_on_its_way_is_accepted_in_the_drain() {
 #[test]
 fn x0s_own_front_is_heard_out_in_the_drain() {
     let place = Place::new();
-    let relay = place.on_disk(&["--wait", "30s"]);
+    let relay = place.on_disk(&["--wait", "60s"]);
     let socket = place.socket();
     let connections =
         || cli::run(&["stats", "--json", "--socket", text(&socket)]).json()["control_connections"].clone();
@@ -263,7 +263,7 @@ fn one_that_hangs_is_ended_and_gives_the_place_back() {
 #[test]
 fn one_that_never_gets_ready_is_not_waited_for() {
     let place = Place::new();
-    let relay = place.in_memory(&["--wait", "30s"]);
+    let relay = place.in_memory(&["--wait", "60s"]);
     let parked = relay.park("b");
     let _fake = FakeNew::offered(&place.socket(), None);
     eventually("the old relay gives up", SOON, || relay.log().contains("it was not ready within 10s").then_some(()));

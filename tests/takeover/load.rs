@@ -21,7 +21,7 @@ use crate::common::{
 };
 
 /// Nothing takes longer, not even what waits for the whole of a takeover.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a receiver of protocol v1 listens before it looks whether it has everything.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// Between two messages of one sender, at most.

@@ -59,10 +59,10 @@ fn what_waits_in_memory_is_not_given_up_unasked() {
 #[test]
 fn empty_mailboxes_in_memory_are_given_up_for_memory_or_disk() {
     let place = Place::new();
-    let mut relay = place.in_memory(&["--wait", "30s"]);
+    let mut relay = place.in_memory(&["--wait", "60s"]);
     let addr = relay.addr();
     for more in
-        [&["--takeover", "--wait", "30s"][..], &["--takeover", "--data-dir", text(&place.data()), "--wait", "1s"]]
+        [&["--takeover", "--wait", "60s"][..], &["--takeover", "--data-dir", text(&place.data()), "--wait", "1s"]]
     {
         let waiting = relay.park("b");
         let next = place.in_memory(more);

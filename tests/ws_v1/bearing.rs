@@ -90,10 +90,10 @@ fn a_flood_without_a_listener_is_not_listened_to_for_ever() {
 #[test]
 fn a_silent_client_is_closed_and_a_quiet_one_lives_on() {
     let relay = Relay::start(&["--keepalive", "1s", "--idle-timeout", "1s"]);
+    let start = Instant::now();
     let (mut quiet, _) = relay.socket("quiet", None);
     let (mut silent, _) = relay.socket("silent", None);
     silent.deaf = true;
-    let start = Instant::now();
     let code = loop {
         match silent.next(Duration::from_millis(20)) {
             Err(Broken::Late(_)) => assert!(start.elapsed() < SOON, "it is never closed"),

@@ -351,7 +351,7 @@ impl Receiver {
                     None => self.side.insert(Conn::try_open(self.to).map_err(|_| Broken::Ended)?),
                 };
                 side.try_send(ack_request(&self.session, &position)).map_err(|_| Broken::Ended)?;
-                assert_eq!(side.try_response(10 * PROMPT)?.status, 200);
+                assert_eq!(side.try_response(PROMPT)?.status, 200);
                 self.confirmed = Some(position);
             }
             Link::Events(_) | Link::Conn(_) => {}
