@@ -30,12 +30,18 @@ const READ_AHEAD_BYTES: usize = 4096;
 pub struct Proof {
     /// The client has its answer.
     pub has_it: bool,
+    /// It said so itself, by a request or its end (rules 1 and 2).
+    pub said_so: bool,
     /// The connection can serve another request.
     pub open: bool,
 }
 
-const fn proof(has_it: bool, open: bool) -> Proof {
-    Proof { has_it, open }
+impl Proof {
+    const HAS_NOT: Self = Self { has_it: false, said_so: false, open: false };
+
+    const fn has_it(said_so: bool, open: bool) -> Self {
+        Self { has_it: true, said_so, open }
+    }
 }
 
 /// What a look at the socket is owed to.
@@ -67,7 +73,7 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
             read = socket.read_more(READ_AHEAD_BYTES), if listening => match read {
                 Ok(0) => Happened::End,
                 Ok(_) => Happened::Request,
-                Err(_) => return proof(false, false),
+                Err(_) => return Proof::HAS_NOT,
             },
             () = sleep_until(look_at) => Happened::Pause,
         };
@@ -82,23 +88,23 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
             (least, progress) = (waiting, Instant::now());
         }
         match (fate, happened) {
-            (Fate::Reset, _) => return proof(false, false),
+            (Fate::Reset, _) => return Proof::HAS_NOT,
             // What ended us is behind the acknowledgement, which is seen once: our own end is not counted.
-            (_, Happened::Pause) if acknowledged => return proof(true, open),
+            (_, Happened::Pause) if acknowledged => return Proof::has_it(false, open),
             (Fate::Acknowledged, Happened::Pause) => {
                 acknowledged = true;
                 look_at = Instant::now() + CALM;
                 if closing && socket.end().await.is_err() {
-                    return proof(false, false);
+                    return Proof::HAS_NOT;
                 }
             }
-            (Fate::Acknowledged, _) => return proof(true, open),
-            (Fate::OnItsWay(_), _) if acknowledged => return proof(true, open),
+            (Fate::Acknowledged, _) => return Proof::has_it(true, open),
+            (Fate::OnItsWay(_), _) if acknowledged => return Proof::has_it(true, open),
             (Fate::OnItsWay(_), Happened::Pause) => {
                 let patience = if open { PATIENCE } else { PATIENCE_CLOSING };
                 let give_up = (progress + patience).min(start + ANSWER_MAX);
                 if Instant::now() >= give_up {
-                    return proof(false, false);
+                    return Proof::HAS_NOT;
                 }
                 pause = (pause * 2).min(PAUSE_LAST);
                 look_at = (Instant::now() + pause).min(give_up);

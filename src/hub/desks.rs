@@ -20,18 +20,14 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::repeats::{Asked, Known, Repeats};
 use crate::{cursor::Cursor, id::SessionId, message::UnixMs, storage::Ring};
 
 const SHARDS: usize = 64;
-/// How far back supersessions and repetitions are remembered.
+/// How far back supersessions are remembered.
 const MEMORY_MS: u64 = 10_000;
 /// How long the loser of a quarrel waits for its answer.
 const LOSER_WAITS: Duration = Duration::from_secs(1);
-/// How often a cursor may be answered within [`MEMORY_MS`] before its answers are held back.
-const ANSWERS_FREE: u32 = 2;
-/// How long they are held back, at first and at most.
-const HELD_BACK_FIRST: Duration = Duration::from_secs(1);
-const HELD_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// One waiting receiver's bell. A ring before the wait is kept.
 #[derive(Debug)]
@@ -54,15 +50,8 @@ struct Desk {
     shown: Option<(Cursor, UnixMs)>,
     /// When receivers were sent away: the last time, and the one before.
     quarrels: [UnixMs; 2],
-    /// The cursor that was answered last, and whose answer is known to have arrived.
-    answered: Option<Answered>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Answered {
-    after: Option<Cursor>,
-    times: u32,
-    when: UnixMs,
+    /// What was answered, and may be asked for again.
+    repeats: Repeats,
 }
 
 fn is_recent(when: UnixMs, now: UnixMs) -> bool {
@@ -75,7 +64,7 @@ impl Desk {
             && !self.held
             && self.shown.is_none()
             && self.quarrels == [UnixMs(0); 2]
-            && self.answered.is_none()
+            && self.repeats.is_empty()
     }
 
     /// Sends away whoever yields. Returns how many those are.
@@ -101,7 +90,7 @@ impl Desk {
         for when in &mut self.quarrels {
             *when = Some(*when).filter(|when| is_recent(*when, now)).unwrap_or_default();
         }
-        self.answered = self.answered.filter(|answered| is_recent(answered.when, now));
+        self.repeats.forget(now);
     }
 
     fn ring_newest(&self) {
@@ -174,23 +163,14 @@ impl Desks {
         (Place { desks: Arc::clone(self), session, bell }, superseded)
     }
 
-    /// How long an answer to `after` is to be held back.
-    pub fn hold_back(&self, session: &SessionId, after: Option<Cursor>, now: UnixMs) -> Duration {
-        let answered = self.shard(session).get(session).and_then(|desk| desk.answered);
-        let same = answered.filter(|answered| answered.after == after && is_recent(answered.when, now));
-        match same.map_or(0, |answered| answered.times) {
-            times if times < ANSWERS_FREE => Duration::ZERO,
-            times => (HELD_BACK_FIRST * (1 << (times - ANSWERS_FREE).min(8))).min(HELD_BACK_MAX),
-        }
+    /// How long an answer is to be held back, because it was had again and again.
+    pub fn hold_back(&self, session: &SessionId, asked: Asked, now: UnixMs) -> Duration {
+        self.change(session, |desk| desk.repeats.hold_back(asked, now))
     }
 
-    /// Notes that an answer to `after`, in which there was something, has arrived.
-    pub fn note_answered(&self, session: &SessionId, after: Option<Cursor>, now: UnixMs) {
-        self.change(session, |desk| {
-            let same = desk.answered.filter(|before| before.after == after && is_recent(before.when, now));
-            let times = same.map_or(1, |before| before.times.saturating_add(1));
-            desk.answered = Some(Answered { after, times, when: now });
-        });
+    /// Notes that an answer in which there was something has arrived.
+    pub fn note_answered(&self, session: &SessionId, asked: Asked, known: Known, now: UnixMs) {
+        self.change(session, |desk| desk.repeats.note(asked, known, now));
     }
 
     /// Notes what a legacy client was shown.
@@ -363,22 +343,6 @@ mod tests {
         };
         let waits: Vec<u64> = [100, 100, 100, 9_700, 9_900, 10_000, 1].map(|passed| wait(passed).as_secs()).into();
         assert_eq!(waits, [0, 0, 1, 1, 0, 0, 0]);
-    }
-
-    #[test]
-    fn the_third_answer_to_one_cursor_is_held_back() {
-        let desks = Desks::default();
-        let mut held = Vec::new();
-        for answer in 0..6 {
-            let now = UnixMs(50_000 + answer);
-            held.push(desks.hold_back(&id(), None, now).as_secs());
-            desks.note_answered(&id(), None, now);
-        }
-        assert_eq!(held, [0, 0, 1, 2, 4, 5]);
-        assert_eq!(desks.hold_back(&id(), Some(Cursor::default()), UnixMs(50_006)), Duration::ZERO);
-        assert_eq!(desks.hold_back(&id(), None, UnixMs(60_006)), Duration::ZERO);
-        desks.sweep(UnixMs(0), UnixMs(70_000));
-        assert!(desks.shards.iter().all(|shard| shard.lock().is_empty()));
     }
 
     #[tokio::test]

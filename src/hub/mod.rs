@@ -22,10 +22,12 @@ use crate::{
 
 mod desks;
 mod inbox;
+mod repeats;
 
 pub use crate::storage::{Accepted, Haste, Later};
 pub use desks::{Desks, Hold, Place};
 pub use inbox::{Event, Inbox, Lease, Mail, Next, Stream};
+pub use repeats::{Asked, Known};
 
 /// How often what has expired is removed from mailboxes that nobody touches.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -233,18 +235,18 @@ impl Hub {
         self.0.store.batch(&admission.intent().of, after, max).await
     }
 
-    /// How long an answer to `after` is to be held back, because the session's receiver has had it before.
-    pub fn hold_back(&self, admission: &Admission<gate::Receive>, after: Option<Cursor>) -> Duration {
-        let wait = self.0.desks.hold_back(&admission.intent().of, after, self.clock().now());
+    /// How long an answer is to be held back, because the session's receiver has had it again and again.
+    pub fn hold_back(&self, admission: &Admission<gate::Receive>, asked: Asked) -> Duration {
+        let wait = self.0.desks.hold_back(&admission.intent().of, asked, self.clock().now());
         if !wait.is_zero() {
             self.0.metrics.repeats.inc();
         }
         wait
     }
 
-    /// Notes that the session's receiver has an answer to `after` in which there was something.
-    pub fn note_answered(&self, admission: &Admission<gate::Receive>, after: Option<Cursor>) {
-        self.0.desks.note_answered(&admission.intent().of, after, self.clock().now());
+    /// Notes that the session's receiver has an answer in which there was something.
+    pub fn note_answered(&self, admission: &Admission<gate::Receive>, asked: Asked, known: Known) {
+        self.0.desks.note_answered(&admission.intent().of, asked, known, self.clock().now());
     }
 
     /// What is known of a session, whether or not it has a mailbox.

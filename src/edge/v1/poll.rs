@@ -13,7 +13,7 @@ use crate::{
     cursor::Cursor,
     error::Error,
     gate::{self, Admission, Who},
-    hub::{Event, Haste, Hub, Stream},
+    hub::{Asked, Event, Haste, Hub, Known, Stream},
     id::RequestId,
     mailbox::{Batch, Max},
     settings,
@@ -41,9 +41,9 @@ impl Park {
     }
 }
 
-/// An answer, and where what is in it begins.
+/// An answer, and what it begins at, if that counts.
 struct Answer {
-    start: Option<Cursor>,
+    asked: Option<Asked>,
     batch: Batch,
     extra: Extra,
 }
@@ -75,15 +75,16 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
         return false;
     }
     drop(body);
-    let Some(start) = answer.ok().filter(|answer| !answer.batch.is_empty()).map(|answer| answer.start) else {
+    let Some(asked) = answer.ok().filter(|answer| !answer.batch.is_empty()).map(|answer| answer.asked) else {
         return !close;
     };
     let proof = lease::prove(socket, close).await;
     if proof.has_it
-        && start.is_some()
+        && let Some(asked) = asked
         && let Ok((hub, admission)) = admit(&park, doors)
     {
-        hub.note_answered(&admission, start);
+        let known = if proof.said_so { Known::ByClient } else { Known::ByKernel };
+        hub.note_answered(&admission, asked, known);
     }
     proof.open && !close
 }
@@ -103,13 +104,14 @@ async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Door
         // What it asked for came late, perhaps behind a newer receiver of the same client: it is shown, and nothing more.
         *ended = true;
         let batch = hub.glance(&admission, after, park.max).await?;
-        return Ok(Answer { start: None, batch, extra: Extra::default() });
+        return Ok(Answer { asked: None, batch, extra: Extra::default() });
     }
     let mut stream = hub.stream(&admission);
     // Without a cursor it is where the client stands that tells whether it asks the same again.
-    let start = Some(standing_at(after, &stream).await?);
+    let at = standing_at(after, &stream).await?;
+    let asked = Asked { at, named: after.is_some(), connection: park.id.connection };
     let event = {
-        let held_back = hub.hold_back(&admission, start);
+        let held_back = hub.hold_back(&admission, asked);
         let mut listening = std::pin::pin!(listen(&mut stream, park, held_back));
         loop {
             let room = doors.config.header_bytes.saturating_sub(socket.unread.len());
@@ -127,9 +129,9 @@ async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Door
             }
         }
     };
-    let mut extra = Extra::default();
+    let (asked, mut extra) = (Some(asked), Extra::default());
     match event {
-        Event::Batch(batch) => return Ok(Answer { start, batch, extra }),
+        Event::Batch(batch) => return Ok(Answer { asked, batch, extra }),
         Event::Quiet => {}
         Event::Superseded(wait) => {
             extra.superseded = true;
@@ -140,7 +142,7 @@ async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Door
         Event::Draining => extra.retry_after = Some(come_back()),
     }
     let cursor = standing_at(after, &stream).await?;
-    Ok(Answer { start, batch: Batch { cursor, ..Batch::default() }, extra })
+    Ok(Answer { asked, batch: Batch { cursor, ..Batch::default() }, extra })
 }
 
 /// Waits, if the client asks the same again and again not before it was `held_back`.
