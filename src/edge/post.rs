@@ -6,7 +6,7 @@ use super::gateway::{self, Link};
 use crate::{
     error::Error,
     gate::{self, Admission, Gate, Origin, Who},
-    hub::{self, Draft, Hub, Inbox, Next},
+    hub::{self, Draft, Haste, Hub, Inbox, Next},
     id::SessionId,
     mailbox::Max,
     wire::x0::{self, Payload},
@@ -101,7 +101,7 @@ impl Post {
     /// As the store's.
     pub async fn remove(&self, who: Who, session: SessionId) -> Result<(), Error> {
         match self {
-            Post::Here(hub, gate) => hub.remove_all(&admit(gate, who, session)?).await.map(drop),
+            Post::Here(hub, gate) => hub.remove_all(&admit(gate, who, session)?, Haste::Soon).await.map(drop),
             Post::There(link) => link.remove(&session).await,
         }
     }

@@ -188,21 +188,19 @@ impl Stream {
     }
 
     async fn look(&mut self, after: Option<Cursor>, max: Max, keep: bool) -> Result<Option<Batch>, Error> {
-        // Mail that is on its way already keeps its hold, whatever this look finds.
-        let had_hold = self.hold.is_some();
-        if !had_hold {
-            self.hold = self.place.hold();
-        }
-        if self.hold.is_none() {
+        // Mail that is on its way already keeps its hold, whatever this look finds. One that is taken for this look goes
+        // with it, if it is broken off.
+        let hold = if self.hold.is_none() { self.place.hold() } else { None };
+        if hold.is_none() && self.hold.is_none() {
             return Ok(None);
         }
         let batch = self.hub.0.store.batch(self.place.session(), after, max).await;
         let found = batch.as_ref().is_ok_and(|batch| !batch.is_empty());
-        if !(had_hold || keep && found)
-            && let Some(hold) = self.hold.take()
-        {
+        match hold {
+            Some(hold) if keep && found => self.hold = Some(hold),
             // What was found stays in the mailbox until it is acknowledged: the next may look, and so may we.
-            hold.nothing_there();
+            Some(hold) => hold.nothing_there(),
+            None => {}
         }
         let batch = batch?;
         if !found {

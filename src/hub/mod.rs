@@ -266,9 +266,9 @@ impl Hub {
     /// Removes everything in the session's mailbox. Returns how many messages that were.
     ///
     /// # Errors
-    /// As the store's.
-    pub async fn remove_all(&self, admission: &Admission<gate::Receive>) -> Result<usize, Error> {
-        self.purge_mailbox(&admission.intent().of).await
+    /// As [`crate::storage::Store::purge`].
+    pub async fn remove_all(&self, admission: &Admission<gate::Receive>, haste: Haste) -> Result<usize, Error> {
+        self.purge_mailbox(&admission.intent().of, haste).await
     }
 
     /// Removes what a legacy client was last shown, and nothing that came later.
@@ -326,16 +326,16 @@ impl Hub {
         Ok((all.into_iter().map(info).collect(), total))
     }
 
-    /// Removes everything in a mailbox, for an operator. Returns how many messages that were.
+    /// Removes everything in a mailbox, for an operator, and for good. Returns how many messages that were.
     ///
     /// # Errors
-    /// As the store's.
+    /// As [`crate::storage::Store::purge`].
     pub async fn purge(&self, _: &Admission<gate::Operate>, of: &SessionId) -> Result<usize, Error> {
-        self.purge_mailbox(of).await
+        self.purge_mailbox(of, Haste::Safe).await
     }
 
-    async fn purge_mailbox(&self, of: &SessionId) -> Result<usize, Error> {
-        let removed = self.0.store.purge(of).await?;
+    async fn purge_mailbox(&self, of: &SessionId, haste: Haste) -> Result<usize, Error> {
+        let removed = self.0.store.purge(of, haste).await?;
         self.0.metrics.lose(Loss::Purged, removed.messages);
         Ok(removed.messages)
     }

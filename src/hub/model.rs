@@ -185,7 +185,7 @@ impl World {
             }
             Op::Take { of, limit, arrives } => self.take(of, limit, arrives).await,
             Op::Purge(of) => {
-                self.hub.remove_all(&self.receive(of)).await.expect("memory");
+                self.hub.remove_all(&self.receive(of), Haste::Safe).await.expect("memory");
                 for entry in self.boxes[of].entries.iter_mut().filter(|entry| entry.fate == Fate::Waits) {
                     entry.fate = Fate::Gone(Reason::Purged);
                 }

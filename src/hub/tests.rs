@@ -30,6 +30,8 @@ fn draft(text: &str) -> Draft {
 struct SlipIn {
     inner: Local<Null>,
     armed: AtomicBool,
+    /// Whether what comes after a cursor takes a while to find.
+    slow: AtomicBool,
 }
 
 impl SlipIn {
@@ -62,7 +64,14 @@ impl Store for SlipIn {
         self.after(self.inner.read(of, after, max), of)
     }
     fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
-        self.after(self.inner.batch(of, after, max), of)
+        let batch = self.after(self.inner.batch(of, after, max), of);
+        if !self.slow.load(SeqCst) {
+            return batch;
+        }
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            batch.await
+        })
     }
     fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed> {
         self.inner.settle(of, what, haste)
@@ -70,8 +79,8 @@ impl Store for SlipIn {
     fn look(&self, of: &SessionId) -> Later<Option<MailboxInfo>> {
         self.inner.look(of)
     }
-    fn purge(&self, of: &SessionId) -> Later<Removed> {
-        self.inner.purge(of)
+    fn purge(&self, of: &SessionId, haste: Haste) -> Later<Removed> {
+        self.inner.purge(of, haste)
     }
     fn sweep(&self) -> Later<Swept> {
         self.inner.sweep()
@@ -98,7 +107,7 @@ impl World {
         let mailbox = Capacity { messages: 1_000, bytes: 1 << 20, drop_oldest: false };
         let limits = Limits { mailbox, sessions: 10, memory: 1 << 24, forget_after_ms: 1 };
         let inner = Local::new(Null, limits, life.clock, bells.ring()).expect("nothing to bring back");
-        let store = Arc::new(SlipIn { inner, armed: AtomicBool::new(false) });
+        let store = Arc::new(SlipIn { inner, armed: AtomicBool::new(false), slow: AtomicBool::new(false) });
         let hub = Hub::new(store.clone(), bells, life.clone(), Arc::default(), TTL);
         Self { hub, gate: Gate::open(0), store, life }
     }
@@ -250,6 +259,17 @@ async fn a_stream_under_a_lease_keeps_the_next_waiting_until_it_lets_go() {
     first.release(0);
     world.send("2").await;
     assert_eq!(read(&batch(&mut second, None).await), ["2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streams_look_that_is_broken_off_keeps_nobody_out() {
+    let world = World::new();
+    world.store.slow.store(true, SeqCst);
+    let mut first = world.stream();
+    let deadline = tokio::time::Instant::now() + WAIT;
+    assert!(cut_after(1, Box::pin(first.next_leased(None, MAX, deadline))).await.is_none());
+    world.send("1").await;
+    assert_eq!(texts(&mail(&mut world.inbox(), WAIT).await.expect("nothing is on its way")), ["1"]);
 }
 
 #[tokio::test(start_paused = true)]

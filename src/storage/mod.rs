@@ -158,7 +158,10 @@ pub trait Store: Send + Sync {
     fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed>;
 
     /// Removes everything in a mailbox.
-    fn purge(&self, of: &SessionId) -> Later<Removed>;
+    ///
+    /// # Errors
+    /// `StorageFailed`: it is removed, but may come back.
+    fn purge(&self, of: &SessionId, haste: Haste) -> Later<Removed>;
 
     /// Removes what has expired, and forgets mailboxes that were empty and untouched for long.
     fn sweep(&self) -> Later<Swept>;

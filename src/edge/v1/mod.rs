@@ -213,7 +213,7 @@ async fn serve(
         (Place::SessionMessages(session), &Method::DELETE) => {
             let admission = gate.receive(&who, session.clone()?)?;
             count("purge");
-            ok(v1::purged(hub.remove_all(&admission).await?))
+            ok(v1::purged(hub.remove_all(&admission, Haste::Safe).await?))
         }
         (place, method) => {
             let detail = format!("{method} is not served here; {} are", place.allow());

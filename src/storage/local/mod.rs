@@ -99,6 +99,22 @@ impl<J: Journal> Local<J> {
     }
 }
 
+impl<J: Journal> Local<J> {
+    /// Says what was removed; at once, or when it is safe.
+    fn when_safe(&self, removed: Removed, haste: Haste) -> Later<Removed> {
+        if haste == Haste::Soon {
+            return now(Ok(removed));
+        }
+        let (answer, result) = oneshot::channel();
+        let safe = move |result: Result<(), Error>| {
+            // Whoever asked may have gone.
+            let _ = answer.send(result.map(|()| removed));
+        };
+        self.boxes.journal.barrier(Box::new(safe));
+        later(result)
+    }
+}
+
 fn info(session: &SessionId, mailbox: &Mailbox) -> MailboxInfo {
     MailboxInfo {
         session: session.clone(),
@@ -134,19 +150,15 @@ impl<J: Journal> Store for Local<J> {
     }
 
     fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed> {
-        let settled = self.boxes.settle(of, what);
-        let (Ok(removed), Haste::Safe) = (&settled, haste) else { return now(settled) };
-        let (removed, (answer, result)) = (*removed, oneshot::channel());
-        let safe = move |result: Result<(), Error>| {
-            // Whoever asked may have gone.
-            let _ = answer.send(result.map(|()| removed));
-        };
-        self.boxes.journal.barrier(Box::new(safe));
-        later(result)
+        match self.boxes.settle(of, what) {
+            Ok(removed) => self.when_safe(removed, haste),
+            refused => now(refused),
+        }
     }
 
-    fn purge(&self, of: &SessionId) -> Later<Removed> {
-        now(Ok(self.boxes.with(of, |mailbox, left| self.boxes.discharge(mailbox.purge(left)))))
+    fn purge(&self, of: &SessionId, haste: Haste) -> Later<Removed> {
+        let removed = self.boxes.with(of, |mailbox, left| self.boxes.discharge(mailbox.purge(left)));
+        self.when_safe(removed, haste)
     }
 
     fn sweep(&self) -> Later<Swept> {

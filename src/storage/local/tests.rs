@@ -55,7 +55,7 @@ async fn what_is_kept_is_given_back_in_full() {
     for to in ["b", "c", "d"] {
         send(&store, to, 100).await.expect("room");
     }
-    store.purge(&SessionId::new("c").expect("id")).await.expect("memory");
+    store.purge(&SessionId::new("c").expect("id"), Haste::Soon).await.expect("memory");
     tokio::time::advance(std::time::Duration::from_millis(600)).await;
     let swept = store.sweep().await.expect("memory");
     assert_eq!((swept.expired, swept.forgotten), (2, 0));

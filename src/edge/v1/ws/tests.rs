@@ -69,7 +69,7 @@ async fn a_full_window_hears_acknowledgements_by_another_way_and_gaps() {
     assert_eq!(payloads(&client.heard().await), ["7"]);
     world.accept([8]).await;
     client.hears_nothing(Duration::from_secs(1)).await;
-    world.hub.remove_all(&world.receive()).await.expect("memory");
+    world.hub.remove_all(&world.receive(), Haste::Soon).await.expect("memory");
     // Nobody rings for what is removed; the next message does.
     world.accept([9]).await;
     let said = client.heard().await;
@@ -303,7 +303,7 @@ async fn no_more_is_fetched_than_the_frame_that_is_being_written() {
     }
     sleep(Duration::from_secs(1)).await;
     // What was not fetched is gone now, though the window had room for it.
-    world.hub.remove_all(&world.receive()).await.expect("memory");
+    world.hub.remove_all(&world.receive(), Haste::Soon).await.expect("memory");
     let mut fetched = 0;
     let gap = loop {
         let said = client.heard().await;

@@ -199,7 +199,7 @@ async fn prove_a_million_messages() {
 
     let store = open(dir.path(), SyncRule::Always);
     for n in 0..MAILBOXES {
-        store.purge(&mailbox(n)).await.expect("memory");
+        store.purge(&mailbox(n), Haste::Soon).await.expect("memory");
     }
     store.append(posting(&mailbox(0))).await.expect("room");
     store.append(posting(&mailbox(0))).await.expect("room");

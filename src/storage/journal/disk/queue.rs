@@ -80,7 +80,7 @@ fn not_accepted(trouble: &'static str) -> Error {
 }
 
 fn not_settled(trouble: &'static str) -> Error {
-    Error::new(Kind::StorageFailed, format!("{trouble}; what is acknowledged now may be delivered again"))
+    Error::new(Kind::StorageFailed, format!("{trouble}; what was removed now may be delivered after a restart"))
 }
 
 fn at_the_end() -> Error {

@@ -201,7 +201,7 @@ async fn drained(disk: &Shaky) -> Local<Disk> {
     // Twice as much is written as is needed for a compaction.
     for _ in 0..5 {
         for to in &mailboxes {
-            store.purge(&id(to)).await.expect("memory");
+            store.purge(&id(to), Haste::Soon).await.expect("memory");
         }
         let all = mailboxes.iter().cycle().take(70);
         let sends: Vec<_> = all.map(|to| store.append(posting(&[to.as_str()], &large, None))).collect();
@@ -211,7 +211,7 @@ async fn drained(disk: &Shaky) -> Local<Disk> {
     }
     assert!(disk.len() > 32 << 20, "{}: too short to be compacted, this test is blind", disk.len());
     for to in &mailboxes {
-        store.purge(&id(to)).await.expect("memory");
+        store.purge(&id(to), Haste::Soon).await.expect("memory");
     }
     store
 }
@@ -366,7 +366,7 @@ async fn a_mailbox_comes_back_with_all_that_is_known_of_it() {
     for text in ["1", "2", "3"] {
         send(&store, "b", text).await.expect("room");
     }
-    store.purge(&id("b")).await.expect("memory");
+    store.purge(&id("b"), Haste::Soon).await.expect("memory");
     send(&store, "b", "4").await.expect("room");
     settle(&store, "other", 0, Haste::Safe).await.expect("a good disk");
     let gap = store.batch(&id("b"), Some(first), MAX).await.expect("known");

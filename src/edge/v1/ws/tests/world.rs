@@ -67,8 +67,8 @@ impl Store for Slow {
     fn look(&self, of: &SessionId) -> Later<Option<MailboxInfo>> {
         self.inner.look(of)
     }
-    fn purge(&self, of: &SessionId) -> Later<Removed> {
-        self.inner.purge(of)
+    fn purge(&self, of: &SessionId, haste: Haste) -> Later<Removed> {
+        self.inner.purge(of, haste)
     }
     fn sweep(&self) -> Later<Swept> {
         self.inner.sweep()

@@ -201,7 +201,7 @@ async fn an_end_that_heals_is_in_order() {
         // More than an interval keeps waiting.
         while store.survey(0).await.expect("memory").0.trouble.is_none() {
             let sent = send(&store, "full", &"x".repeat(900_000)).await;
-            store.purge(&id("full")).await.expect("memory");
+            store.purge(&id("full"), Haste::Soon).await.expect("memory");
             if sent.is_err() {
                 break;
             }

@@ -103,7 +103,7 @@ impl World {
                 self.boxes.entry(NAMES[of]).or_default().leave(|seq| !seqs.contains(&seq));
             }
             Op::Purge(of) => {
-                self.store.purge(&id(NAMES[of])).await.expect("memory");
+                self.store.purge(&id(NAMES[of]), Haste::Soon).await.expect("memory");
                 self.boxes.entry(NAMES[of]).or_default().leave(|_| false);
             }
             Op::Restart => {

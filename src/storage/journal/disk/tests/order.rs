@@ -42,7 +42,7 @@ async fn what_is_known_of_a_mailbox_is_noted_before_its_messages_leave() {
     for text in ["1", "2"] {
         store.append(posting(&["b"], text, None)).await.expect("room");
     }
-    store.purge(&id("b")).await.expect("memory");
+    store.purge(&id("b"), Haste::Soon).await.expect("memory");
     assert_eq!(*ear.0.lock(), ["known", "left", "known", "left"]);
 }
 
@@ -109,4 +109,22 @@ async fn an_acknowledgement_waits_for_its_commit_and_for_nothing_else() {
     let before = disk.syncs();
     settle(&store, "b", 2, Haste::Safe).await.expect("a good disk");
     assert_eq!(disk.syncs(), before, "nothing is written for what is safe already");
+}
+
+#[tokio::test]
+async fn what_was_purged_safely_is_gone_whatever_happens_next() {
+    let disk = Shaky::default();
+    // What nobody waits for is not written in this test's time.
+    let store = over(Disk::on(Box::new(disk.clone()), SyncRule::Always, NEVER));
+    for text in ["1", "2"] {
+        send(&store, "b", text).await.expect("room");
+        send(&store, "c", text).await.expect("room");
+    }
+    assert_eq!(store.purge(&id("b"), Haste::Safe).await.expect("a good disk").messages, 2);
+    assert_eq!(store.purge(&id("c"), Haste::Soon).await.expect("memory").messages, 2);
+    let back = on(&disk.after_a_crash(|| false));
+    assert_eq!(mail(&back, "b").await, []);
+    assert_eq!(mail(&back, "c").await.len(), 2, "nobody waited for the disk");
+    disk.set(Faults { sync_fails: true, ..Faults::default() });
+    assert_eq!(store.purge(&id("b"), Haste::Safe).await.expect_err("no disk").kind, Kind::StorageFailed);
 }
