@@ -57,6 +57,8 @@ pub struct Http {
     pub idle_timeout: Duration,
     /// How long an answer may take to be written.
     pub write_timeout: Duration,
+    /// Whether there are pages for browsers.
+    pub pages: bool,
 }
 
 /// Where the control socket is to be, and whose.

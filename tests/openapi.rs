@@ -70,7 +70,8 @@ fn every_operation_is_described_whole() {
         assert!(samples.iter().any(shows), "{place}: no example with curl");
         let good =
             operation["responses"].as_object().expect("responses").keys().any(|status| status < &"400".to_owned());
-        assert!(good, "{place}: no good answer");
+        // Its answer is an error on purpose.
+        assert!(good || path == "/doctor/echo", "{place}: no good answer");
     }
     assert!(names.len() > 25, "{names:?}");
 }

@@ -23,12 +23,12 @@ pub fn serve(matches: &ArgMatches) -> Done {
     let inherited = inherit::take().map_err(Failure::usage)?;
     let sources = Sources::new(matches.clone(), std::env::vars_os(), OTHER_VARIABLES);
     let (config, _) = sources.serve().map_err(|faults| all(&faults))?;
-    let process = config.process.clone();
+    let (process, pages) = (config.process.clone(), config.http.pages);
     let (takeover, discard) = (matches.get_flag("takeover"), matches.get_flag("discard"));
     let start = async move {
         if takeover { server::take_over(config, inherited, discard).await } else { server::serve(config, inherited) }
     };
-    run(&process, sources, start, relay_banner)
+    run(&process, sources, start, |server| relay_banner(server, pages))
 }
 
 /// Runs the HTTP front alone.
@@ -174,7 +174,7 @@ fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn relay_banner(server: &Server) -> String {
+fn relay_banner(server: &Server, pages: bool) -> String {
     let mut lines = banner_head("serving", server);
     if let Some(predecessor) = &server.predecessor {
         lines.push(format!("  in the place of {predecessor}, on its sockets"));
@@ -193,7 +193,8 @@ fn relay_banner(server: &Server) -> String {
             address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
         let url = if address.port() == 8080 { String::new() } else { format!(" --url http://{address}") };
-        lines.push(format!("  try            http://{address} in a browser, or in two terminals"));
+        let browser = if pages { format!("http://{address} in a browser, or ") } else { String::new() };
+        lines.push(format!("  try            {browser}in two terminals"));
         lines.push(format!("                 x0-relay watch tab-b{url}"));
         lines.push(format!("                 x0-relay send tab-b '{{\"hello\":\"world\"}}'{url}"));
     }

@@ -393,6 +393,14 @@ pub static SETTINGS: &[Setting] = &[
         "To leave cores to others on a shared machine.",
     ),
     row(
+        "pages",
+        BOTH,
+        (Operation, Kind::Choice(&["on", "off"])),
+        Text("on"),
+        "The pages for browsers: / to try the relay, /doctor, /docs",
+        "off where only programs should find something; / then says what /healthz says.",
+    ),
+    row(
         "log-level",
         BOTH,
         (Operation, Kind::Choice(&["error", "warn", "info", "debug", "trace"])),

@@ -325,6 +325,7 @@ impl Settings {
             body_timeout: self.duration("body-timeout"),
             idle_timeout: self.duration("idle-timeout"),
             write_timeout: self.duration("write-timeout"),
+            pages: self.word("pages") == "on",
         }
     }
 

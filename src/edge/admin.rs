@@ -1,5 +1,5 @@
 //! What operators and their tools ask over HTTP: `/healthz`, `/readyz`, `/metrics`, and the pages: `/` for a first look,
-//! `/docs`.
+//! `/doctor`, `/docs`.
 
 use hyper::{
     Method, StatusCode,
@@ -8,7 +8,7 @@ use hyper::{
 };
 
 use super::{
-    Doors, pages,
+    Doors, doctor, pages,
     reply::{self, Reply},
 };
 use crate::{
@@ -25,12 +25,15 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// [`Kind::NotFound`], [`Kind::BadMethod`].
 pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
     let path = parts.uri.path();
-    let page = pages::find(path, &parts.headers);
-    if page.is_none() && !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics") {
-        return Err(Error::new(
-            Kind::NotFound,
-            "nothing lives here; /docs has all addresses. x0's are /get, /set, /del and /python/MsgHandler.py",
-        ));
+    let shown = doors.config.pages;
+    let page = pages::find(path, &parts.headers, shown);
+    let echo = shown && path == doctor::ECHO;
+    if page.is_none() && !echo && !matches!(path, "/" | "/healthz" | "/readyz" | "/metrics") {
+        let list = if shown { "/docs" } else { "/openapi.json" };
+        let detail = format!(
+            "nothing lives here; {list} has all addresses. x0's are /get, /set, /del and /python/MsgHandler.py"
+        );
+        return Err(Error::new(Kind::NotFound, detail));
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return Err(Error::new(Kind::BadMethod, format!("{} is not served here; use GET", parts.method)));
@@ -40,6 +43,7 @@ pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
         return Ok(page);
     }
     match path {
+        doctor::ECHO => Ok(doctor::echo(&parts.headers)),
         "/readyz" => Ok(ready(doors).await),
         "/metrics" => Ok(reply::reply(StatusCode::OK, OPENMETRICS, doors.post.metrics_text().await?)),
         "/" => {

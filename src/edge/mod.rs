@@ -13,6 +13,7 @@ mod admin;
 mod connection;
 pub mod control;
 mod cors;
+mod doctor;
 pub mod gateway;
 mod http;
 mod lease;

@@ -1,5 +1,5 @@
-//! The page to try the relay with, the documentation, and their assets: embedded in the binary, so that they ask no
-//! other host.
+//! The page to try the relay with, the doctor, the documentation, and what they are made of: embedded in the binary, so
+//! that they ask no other host.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -21,16 +21,39 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-const FILES: [File; 8] = [
-    File { path: "/", content_type: HTML, text: include_str!("pages/index.html") },
-    File { path: "/docs", content_type: HTML, text: include_str!("pages/docs.html") },
+const FILES: [File; 19] = [
+    page("/", include_str!("pages/index.html")),
+    page("/doctor", include_str!("pages/doctor.html")),
+    page("/docs", include_str!("pages/docs.html")),
     File { path: DESCRIPTION, content_type: "application/json", text: include_str!("pages/openapi.json") },
-    File { path: "/assets/try.js", content_type: SCRIPT, text: include_str!("pages/try.js") },
-    File { path: "/assets/docs.js", content_type: SCRIPT, text: include_str!("pages/docs.js") },
-    File { path: "/assets/style.css", content_type: STYLE, text: include_str!("pages/style.css") },
-    File { path: "/assets/docs.css", content_type: STYLE, text: include_str!("pages/docs.css") },
-    File { path: "/assets/colours.css", content_type: STYLE, text: include_str!("pages/colours.css") },
+    script("/assets/try.js", include_str!("pages/try.js")),
+    script("/assets/account.js", include_str!("pages/account.js")),
+    script("/assets/names.js", include_str!("pages/names.js")),
+    script("/assets/raw.js", include_str!("pages/raw.js")),
+    script("/assets/wire.js", include_str!("pages/wire.js")),
+    script("/assets/x0.js", include_str!("pages/x0.js")),
+    script("/assets/x0-relay.js", include_str!("../../client-js/dist/x0-relay.min.js")),
+    script("/assets/doctor.js", include_str!("pages/doctor.js")),
+    script("/assets/checks.js", include_str!("pages/checks.js")),
+    script("/assets/ask.js", include_str!("pages/ask.js")),
+    script("/assets/waits.js", include_str!("pages/waits.js")),
+    script("/assets/docs.js", include_str!("pages/docs.js")),
+    style("/assets/style.css", include_str!("pages/style.css")),
+    style("/assets/docs.css", include_str!("pages/docs.css")),
+    style("/assets/colours.css", include_str!("pages/colours.css")),
 ];
+
+const fn page(path: &'static str, text: &'static str) -> File {
+    File { path, content_type: HTML, text }
+}
+
+const fn script(path: &'static str, text: &'static str) -> File {
+    File { path, content_type: SCRIPT, text }
+}
+
+const fn style(path: &'static str, text: &'static str) -> File {
+    File { path, content_type: STYLE, text }
+}
 
 /// The description of all addresses (OpenAPI 3.1), which `/docs` shows.
 const DESCRIPTION: &str = "/openapi.json";
@@ -49,8 +72,12 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::VARY, "Accept"),
 ];
 
-/// What is at this path, if there is something; at `/` only for those who name HTML among what they accept.
-pub fn find(path: &str, headers: &HeaderMap) -> Option<Reply> {
+/// What is at this path, if there is something; at `/` only for those who name HTML among what they accept. If the pages
+/// are not `shown` (`pages = "off"`), the description alone is left: it is for programs.
+pub fn find(path: &str, headers: &HeaderMap, shown: bool) -> Option<Reply> {
+    if !shown && path != DESCRIPTION {
+        return None;
+    }
     if path == MOVED.0 {
         let mut reply = Response::new(Full::default());
         *reply.status_mut() = StatusCode::PERMANENT_REDIRECT;
@@ -102,37 +129,53 @@ mod tests {
     fn html_is_for_those_who_name_it() {
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
         for yes in [&[browser][..], &["application/json, TEXT/HTML ; q=0.5"], &["a/b", "text/html;level=1"]] {
-            assert!(find("/", &accept(yes)).is_some(), "{yes:?}");
+            assert!(find("/", &accept(yes), true).is_some(), "{yes:?}");
         }
         let odd = ["text/html; Q = 0.000", "text/htmlx", "x/text/html"];
         for no in [&[][..], &["*/*"], &["text/*"], &["application/json"], &odd] {
-            assert!(find("/", &accept(no)).is_none(), "{no:?}");
+            assert!(find("/", &accept(no), true).is_none(), "{no:?}");
         }
     }
 
     #[test]
     fn every_file_has_its_headers_and_assets_are_for_everybody() {
         for file in FILES {
-            let reply = find(file.path, &accept(&["text/html"])).expect("it is there");
+            let reply = find(file.path, &accept(&["text/html"]), true).expect("it is there");
             assert_eq!(reply.headers()[header::CONTENT_TYPE], file.content_type);
             assert_eq!(reply.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
-            assert_eq!(find(file.path, &HeaderMap::new()).is_some(), file.path != "/");
+            assert_eq!(find(file.path, &HeaderMap::new(), true).is_some(), file.path != "/");
         }
-        assert!(find("/assets/", &HeaderMap::new()).is_none());
+        assert!(find("/assets/", &HeaderMap::new(), true).is_none());
+    }
+
+    /// What a file of the pages names of others: a page its assets, a script those that it imports.
+    fn named(file: &File) -> BTreeSet<String> {
+        let texts = file.text.split(['"', '\'']);
+        match file.content_type {
+            HTML => texts.filter(|text| text.starts_with("assets/")).map(|text| format!("/{text}")).collect(),
+            SCRIPT => texts.filter_map(|text| text.strip_prefix("./")).map(|text| format!("/assets/{text}")).collect(),
+            _ => BTreeSet::new(),
+        }
     }
 
     #[test]
     fn what_the_pages_name_is_served_and_there_is_nothing_else() {
-        let pages = FILES.iter().filter(|file| file.content_type == HTML);
-        let named: BTreeSet<&str> =
-            pages.flat_map(|file| file.text.split(['"', '\'']).filter(|text| text.starts_with("assets/"))).collect();
-        let assets = FILES.iter().filter_map(|file| file.path.strip_prefix('/'));
-        assert_eq!(named, assets.filter(|path| path.starts_with("assets/")).collect());
+        let assets = || FILES.iter().filter(|file| file.path.starts_with("/assets/"));
+        let served: BTreeSet<String> = assets().map(|file| file.path.to_owned()).collect();
+        let named: BTreeSet<String> = FILES.iter().flat_map(named).collect();
+        assert_eq!(named, served);
+    }
+
+    #[test]
+    fn without_the_pages_the_description_is_left() {
+        let left = FILES.iter().filter(|file| find(file.path, &accept(&["text/html"]), false).is_some());
+        assert_eq!(left.map(|file| file.path).collect::<Vec<_>>(), [DESCRIPTION]);
+        assert!(find(MOVED.0, &HeaderMap::new(), false).is_none());
     }
 
     #[test]
     fn the_other_name_of_the_documentation_leads_there() {
-        let reply = find("/documentation", &HeaderMap::new()).expect("it is there");
+        let reply = find("/documentation", &HeaderMap::new(), true).expect("it is there");
         assert_eq!(
             (reply.status(), reply.headers()[header::LOCATION].as_bytes()),
             (StatusCode::PERMANENT_REDIRECT, &b"docs"[..])

@@ -1,11 +1,13 @@
-// The page at `/`: what a stranger sees first. Two tabs talk, bytes stay as they are, the relay may go and come back, and
-// nothing comes from, or goes to, another host.
+// The page at `/`: what a stranger sees first. Two tabs talk, bytes stay as they are, and nothing comes from, or goes to,
+// another host. What happens when the connection does not hold is in resume.test.mjs.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { startBrowser } from './lib/browser.mjs';
+import { arrived, assertContrast, assertFits, choose, connected, counts, post, says, send, session, Tabs, told, WITHIN } from './lib/pages.mjs';
 import { startRelay } from './lib/relay.mjs';
 
 const shell = promisify(execFile);
@@ -16,88 +18,14 @@ before(async () => {
 });
 after(() => browser?.stop());
 
-const WITHIN = { timeout: 20_000 };
-/** What the browser itself says of a relay that is away. */
-const AWAY = /Failed to load resource: net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)/;
-
 /** A test with a relay and tabs; at its end no tab may have complained of anything but what `expected` matches. */
-function pageTest(name, { args = [], expected = /(?!)/ }, body) {
+function pageTest(name, { args = [], expected, options }, body) {
   test(name, async (t) => {
     const relay = await startRelay(t, ...args);
-    const tabs = new Tabs(await browser.context(t), relay.base);
+    const tabs = new Tabs(await browser.context(t, options), relay.base);
     await body(tabs, relay, t);
     tabs.assertClean(expected);
   });
-}
-
-/** The tabs of one browser, and what they complained of and asked for. */
-class Tabs {
-  #complaints = [];
-  #asked = [];
-
-  constructor(context, base) {
-    this.context = context;
-    this.base = base;
-    context.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) this.#complaints.push(message.text());
-    });
-    context.on('weberror', (error) => this.#complaints.push(error.error().stack));
-    context.on('request', (request) => this.#asked.push(request.url()));
-  }
-
-  /** Opens the page. */
-  async open(hash = '') {
-    const page = await this.context.newPage();
-    await page.goto(`${this.base}/${hash}`);
-    return page;
-  }
-
-  /** Presses "Open a second tab". */
-  async openSecond(first) {
-    const opened = this.context.waitForEvent('page', WITHIN);
-    await first.getByRole('button', { name: 'Open a second tab' }).click();
-    const second = await opened;
-    await second.getByRole('status').filter({ hasText: 'Waiting for mail.' }).waitFor(WITHIN);
-    return second;
-  }
-
-  assertClean(expected) {
-    assert.deepEqual(this.#complaints.filter((text) => !expected.test(text)), []);
-    assert.ok(this.#asked.includes(`${this.base}/get`), 'requests are seen');
-    const elsewhere = this.#asked.filter((url) => new URL(url).origin !== this.base && !url.startsWith('data:'));
-    assert.deepEqual(elsewhere, []);
-  }
-}
-
-const session = (page) => page.getByLabel('Session', { exact: true }).inputValue();
-
-async function send(page, payload) {
-  await page.bringToFront(); // a tab behind another one is drawn too seldom to be clicked on
-  await page.getByLabel('Message, a JSON object').fill(payload);
-  await page.getByRole('button', { name: 'Send', exact: true }).click();
-}
-
-/** Waits for `count` messages and tells them, oldest first. */
-async function arrived(page, count) {
-  const items = page.getByRole('log').getByRole('listitem');
-  await items.nth(count - 1).waitFor(WITHIN);
-  const all = await items.evaluateAll((list) =>
-    list.map((item) => ({
-      number: item.value,
-      from: item.querySelector('bdi').textContent,
-      time: item.querySelector('time').dateTime,
-      raw: item.querySelector('pre').textContent,
-    })),
-  );
-  assert.equal(all.length, count);
-  return all.reverse();
-}
-
-/** Sends as a program would. */
-async function post(base, from, to, payload) {
-  const names = `"session_src":${JSON.stringify(from)},"session_dst":${JSON.stringify(to)}`;
-  const answer = await fetch(`${base}/set`, { method: 'POST', body: `{${names},"payload":${payload}}` });
-  assert.equal((await answer.json()).status, 'ok');
 }
 
 test('a browser gets the page with its headers, everybody else the health JSON', async (t) => {
@@ -112,6 +40,7 @@ test('a browser gets the page with its headers, everybody else the health JSON',
   const html = 'text/html,application/xhtml+xml,*/*;q=0.8';
   for (const [path, accept, type] of [
     ['/', html, 'text/html; charset=utf-8'],
+    ['/doctor', html, 'text/html; charset=utf-8'],
     ['/assets/try.js', '*/*', 'text/javascript; charset=utf-8'],
     ['/assets/style.css', 'text/css', 'text/css; charset=utf-8'],
   ]) {
@@ -133,6 +62,24 @@ test('a browser gets the page with its headers, everybody else the health JSON',
   for (const path of ['/assets/', '/assets/index.html', '/index.html']) assert.equal((await get(path, html)).status, 404);
 });
 
+test('the client that the page uses is the one in client-js/dist', async (t) => {
+  const { base } = await startRelay(t);
+  const served = await (await fetch(`${base}/assets/x0-relay.js`)).text();
+  assert.equal(served, await readFile(new URL('../../client-js/dist/x0-relay.min.js', import.meta.url), 'utf8'));
+});
+
+test('pages = "off": health for everybody, and nothing else for people', async (t) => {
+  const { base } = await startRelay(t, '--pages', 'off');
+  const get = (path) => fetch(base + path, { headers: { accept: 'text/html' } });
+  assert.equal((await (await get('/')).json()).name, 'x0-relay');
+  for (const path of ['/doctor', '/doctor/echo', '/docs', '/documentation', '/assets/try.js', '/assets/x0-relay.js']) {
+    const answer = await get(path);
+    assert.equal(answer.status, 404, path);
+    assert.match((await answer.json()).detail, /^nothing lives here; \/openapi\.json has all addresses/);
+  }
+  assert.equal((await get('/openapi.json')).status, 200);
+});
+
 pageTest('two tabs talk both ways, in order, each number as it was spelled', {}, async (tabs) => {
   const first = await tabs.open();
   const second = await tabs.openSecond(first);
@@ -141,56 +88,89 @@ pageTest('two tabs talk both ways, in order, each number as it was spelled', {},
   assert.notEqual(a, b);
   assert.equal(await first.title(), `${a} · x0-relay`);
 
-  const payloads = ['{"n":12345678901234567890}', '{ "n" : 1e400, "m":-0.10 }', '{}', '{"ä":"\\u00e4\\/ <b>&amp;</b>"}'];
-  payloads.push('{"messages":[{"a":"}],{\\"\\\\"},[]],"b":{}}');
+  const payloads = ['{"n":12345678901234567890}', '{ "n" : 1e400, "m":-0.10 }', '{}', '1e400', '"x"', '{"ä":"\\u00e4\\/ <b>&amp;</b>"}'];
+  payloads.push('{"messages":[{"a":"}],{\\"\\\\"},[]],"b":{}}', '{"payload":1,"payload":{"id":"$&"}}');
   for (const [from, to, name] of [[first, second, a], [second, first, b]]) {
-    await send(from, '{"hello": "world"}');
     for (const payload of payloads) await send(from, payload);
-    const mail = await arrived(to, 1 + payloads.length);
-    const want = ['{"hello": "world"}', ...payloads].map((text) => {
-      const members = text.slice(0, -1);
-      return `${members}${members === '{' ? '' : ','}"session_src":"${name}"}`;
-    });
-    assert.deepEqual(mail.map(({ raw }) => raw), want);
-    assert.deepEqual(mail.map(({ number }) => number), want.map((_, index) => index + 1));
+    const mail = await arrived(to, payloads.length);
+    assert.deepEqual(mail.map(({ raw }) => raw), payloads);
+    assert.deepEqual(mail.map(({ number }) => number), payloads.map((_, index) => index + 1));
     for (const { from: sender, time } of mail) {
       assert.equal(sender, name);
-      assert.ok(Math.abs(Date.now() - Date.parse(time)) < 60_000, time);
+      assert.ok(Math.abs(Date.now() - Date.parse(time)) < 300_000, time);
     }
+    await counts(from, 'accepted', payloads.length);
+    // Both tabs have learnt how long it took.
+    await told(from, /received there after [\d.]+ m?s\./);
+    await to.locator('#latency').filter({ hasText: /^[\d.]+ m?s$/ }).waitFor(WITHIN);
   }
 });
 
-pageTest('the messages of one answer come in their order, however many', {}, async (tabs, { base }) => {
+pageTest('every transport by hand, live, with one cursor, and the wire can be looked at', { args: ['--wait', '1s'] }, async (tabs, { base }) => {
+  const page = await tabs.open('#session=tab&to=tab');
+  await page.locator('#wire summary').click();
+  let n = 0;
+  for (const [name, over, passed] of [
+    ['WebSocket', 'WebSocket', '"type":"welcome"'],
+    ['event stream', 'an event stream', 'event: relay:welcome'],
+    ['long poll', 'long poll', 'GET /v1/messages?session=tab'],
+    ['the best that works', 'WebSocket', '"type":"welcome"'],
+  ]) {
+    await choose(page, name);
+    await connected(page, over);
+    await send(page, `{"n":${++n}.0}`);
+    await post(base, 'program', 'tab', `{"n":${++n}.0}`);
+    const mail = await arrived(page, n);
+    assert.deepEqual(mail.map(({ raw }) => JSON.parse(raw).n).sort((x, y) => x - y), mail.map((_, index) => index + 1));
+    await page.locator('#passed pre').filter({ hasText: passed }).first().waitFor(WITHIN);
+    await page.locator('#cursor').filter({ hasText: `.${n}` }).waitFor(WITHIN);
+    await counts(page, 'accepted', n / 2);
+  }
+  await counts(page, 'received', n);
+  for (const name of ['waiting', 'missing', 'repeated', 'again']) await counts(page, name, 0);
+
+  await choose(page, 'x0’s polling');
+  await connected(page, 'x0’s polling');
+  await send(page, '{"n":1e400}');
+  const mail = await arrived(page, n + 1);
+  assert.equal(mail.at(-1).raw, '{"n":1e400,"session_src":"tab"}');
+  await page.locator('#passed pre').filter({ hasText: 'POST /get' }).first().waitFor(WITHIN);
+  await counts(page, 'accepted', n / 2 + 1);
+  await page.reload();
+  await connected(page, 'x0’s polling');
+});
+
+pageTest('many messages come in their order', {}, async (tabs, { base }) => {
   for (let n = 0; n < 250; n += 1) await post(base, 'program', 'tab', `{"n":${n}.0}`);
   const page = await tabs.open('#session=tab');
+  await counts(page, 'received', 250);
   // The page keeps the last 200 of them.
-  await page.getByText('{"n":249.0,"session_src":"program"}').waitFor(WITHIN);
   const mail = await arrived(page, 200);
-  assert.deepEqual(mail.map(({ raw }) => raw), mail.map((_, index) => `{"n":${50 + index}.0,"session_src":"program"}`));
+  assert.deepEqual(mail.map(({ raw }) => raw), mail.map((_, index) => `{"n":${50 + index}.0}`));
   assert.deepEqual([mail[0].number, mail[199].number], [51, 250]);
 });
 
 pageTest('a session may be called anything; the terminal\'s lines are right for it', {}, async (tabs) => {
-  const odd = 'a+b c%20&to=x "\'\\ ä <i>😀</i> #\u202e';
+  const odd = 'a+b c%20&to=x "\'\\ ä <i>😀</i> #\u202e:z';
   const page = await tabs.open(`#session=${encodeURIComponent(odd)}&to=${encodeURIComponent(odd)}`);
   assert.equal(await session(page), odd);
   assert.equal(await page.getByLabel('To session').inputValue(), odd);
   await send(page, '{"to":"myself"}');
-  await page.getByRole('status').filter({ hasText: `Sent to ${odd} at` }).waitFor(WITHIN);
+  await told(page, `Sent to ${odd} at`);
   const [mail] = await arrived(page, 1);
-  assert.equal(mail.from, odd);
-  assert.deepEqual(JSON.parse(mail.raw), { to: 'myself', session_src: odd });
+  assert.deepEqual([mail.from, mail.raw], [odd, '{"to":"myself"}']);
 
   const line = await page.getByText('from curl').textContent();
-  const { stdout } = await shell('sh', ['-c', line], { timeout: 15_000 });
+  const { stdout } = await shell('sh', ['-c', line], { timeout: 60_000 });
   assert.equal(JSON.parse(stdout).status, 'ok', line);
   const [, fromCurl] = await arrived(page, 2);
-  assert.deepEqual(JSON.parse(fromCurl.raw), { hello: 'from curl', session_src: 'terminal' });
+  assert.deepEqual([fromCurl.from, fromCurl.raw], ['terminal', '{"hello":"from curl"}']);
 
   await page.getByLabel('To session').fill('terminal');
   await send(page, '{"n":1}');
-  const take = await page.getByText('"type":"GET"').textContent();
-  const taken = await shell('sh', ['-c', take], { timeout: 15_000 });
+  await counts(page, 'accepted', 2);
+  const take = await page.locator('#curl-get').textContent();
+  const taken = await shell('sh', ['-c', take], { timeout: 60_000 });
   assert.deepEqual(JSON.parse(taken.stdout).messages, [{ n: 1, session_src: odd }]);
 });
 
@@ -210,7 +190,7 @@ pageTest('the session is kept over a reload, changed by hand, and by the address
   await page.evaluate(() => {
     location.hash = '#session=by-address';
   });
-  await page.waitForFunction(() => document.title.startsWith('by-address'));
+  await page.waitForFunction(() => document.title.startsWith('by-address'), undefined, WITHIN);
   await post(base, 'program', 'by-address', '{"n":2}');
   await arrived(page, 2);
   await field.fill('by-hand-again');
@@ -220,47 +200,31 @@ pageTest('the session is kept over a reload, changed by hand, and by the address
   assert.equal(await session(page), 'by-hand-again');
 });
 
-pageTest('what the relay refuses is said in words', { args: ['--error-hold', '50ms'] }, async (tabs, { base }) => {
-  const page = await tabs.open();
-  const says = (text) => page.getByRole('status').filter({ hasText: text }).waitFor(WITHIN);
-  await send(page, '[1]');
-  await says('Not sent. Payload is not an object: payload is no object; a JSON object is expected.');
+pageTest('what the relay refuses is said in words', { args: ['--error-hold', '50ms', '--message-bytes', '100'], expected: /status of 4/ }, async (tabs, { base }) => {
+  const page = await tabs.open('#session=tab&to=tab');
+  await connected(page);
   await send(page, '{"n":NaN}');
-  await says('Not sent. The message is not JSON:');
+  await told(page, 'Not sent. The message is not JSON:');
   await send(page, '{}, "session_dst": "other"');
-  await says('Not sent. The message is not JSON:');
-  await page.getByLabel('To session').fill('');
-  await send(page, '{}');
-  await says('Not sent. Invalid session ID: session_dst: a session id may not be empty.');
+  await told(page, 'Not sent. The message is not JSON:');
+  await send(page, JSON.stringify('x'.repeat(200)));
+  await told(page, /^Not sent\. .*message-bytes/);
+  await choose(page, 'x0’s polling');
+  await connected(page, 'x0’s polling');
+  await send(page, '[1]');
+  await told(page, 'Not sent. Payload is not an object: payload is no object; a JSON object is expected.');
+  await choose(page, 'long poll');
 
   const field = page.getByLabel('Session', { exact: true });
   await field.fill('ä'.repeat(129));
   await field.press('Enter');
-  await says(/Invalid session ID: session_src: a session id may have at most 256 bytes, this one has 258\. Trying again in \d+ s/);
+  await says(page, /The relay refuses: .*a session id may have at most 256 bytes/);
   await field.fill('better');
   await field.press('Enter');
-  await says('Waiting for mail.');
+  await connected(page);
   await post(base, 'program', 'better', '{}');
   await arrived(page, 1);
-});
-
-pageTest('the relay is killed and comes back: so does the page', { expected: AWAY }, async (tabs, relay, t) => {
-  const { base } = relay;
-  let living = relay;
-  const page = await tabs.open();
-  const name = await session(page);
-  const state = page.getByRole('status').filter({ has: page.locator('#state') });
-  for (const life of [1, 2]) {
-    await living.kill();
-    await state.filter({ hasText: /^The relay is away, trying again in \d+ s/ }).waitFor(WITHIN);
-    await send(page, '{}');
-    await page.getByRole('status').filter({ hasText: 'Perhaps not sent. The relay is away.' }).waitFor(WITHIN);
-    living = await startRelay(t, '--listen', new URL(base).host);
-    await state.filter({ hasText: /^Waiting for mail\./ }).waitFor(WITHIN);
-    await send(page, `{"life":${life}}`);
-    const mail = await arrived(page, life);
-    assert.equal(mail.at(-1).raw, `{"life":${life},"session_src":"${name}"}`);
-  }
+  await counts(page, 'waiting', 0);
 });
 
 pageTest('on a phone nothing scrolls sideways, on a desk neither', {}, async (tabs) => {
@@ -268,48 +232,50 @@ pageTest('on a phone nothing scrolls sideways, on a desk neither', {}, async (ta
   const page = await tabs.open(`#session=${long}&to=${long}`);
   await send(page, `{"long":"${'y'.repeat(5000)}"}`);
   await arrived(page, 1);
-  await page.getByText(`Sent to ${long}`).waitFor(WITHIN);
-  for (const [width, height] of [[320, 568], [360, 740], [1280, 800]]) {
-    await page.setViewportSize({ width, height });
-    const [inner, outer] = await page.evaluate(() => {
-      const root = document.documentElement;
-      return [Math.max(root.scrollWidth, document.body.scrollWidth), root.clientWidth];
-    });
-    assert.ok(inner <= outer, `${inner} px of content on ${outer}`);
-    // Nor is anything cut off: every element ends within the page.
-    const beyond = await page.evaluate(() =>
-      [...document.body.querySelectorAll('*')]
-        .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth)
-        .map((element) => element.outerHTML.slice(0, 80)),
-    );
-    assert.deepEqual(beyond, []);
-  }
+  await told(page, `Sent to ${long}`);
+  await page.locator('#wire summary').click();
+  await assertFits(page);
 });
 
+for (const colorScheme of ['light', 'dark']) {
+  pageTest(`it can be read, ${colorScheme}`, { options: { colorScheme } }, async (tabs) => {
+    const page = await tabs.open('#session=tab&to=tab');
+    await connected(page);
+    await send(page, '{}');
+    await arrived(page, 1);
+    await assertContrast(page, ['p', 'a', '.hint', 'label', 'legend', 'dt', 'dd', 'h2', 'pre', 'button.main', '#cut', 'time', '#state', '#sent'], colorScheme);
+    await page.getByRole('button', { name: 'Cut the connection' }).click();
+    await says(page, 'You have cut the connection.');
+    await assertContrast(page, ['#state', '#cut'], colorScheme);
+  });
+}
+
 pageTest('keys alone will do, and everything has a name', {}, async (tabs) => {
-  const page = await tabs.open('#session=keys');
+  const page = await tabs.open('#session=keys&to=keys');
+  await connected(page);
   const focused = [];
-  for (let n = 0; n < 5; n += 1) {
+  for (let n = 0; n < 11; n += 1) {
     await page.keyboard.press('Tab');
     focused.push(await page.evaluate(() => {
       const { activeElement: element } = document;
-      assertVisible(getComputedStyle(element));
-      return element.labels?.[0]?.textContent ?? element.textContent;
-      function assertVisible({ outlineStyle, outlineWidth }) {
-        if (outlineStyle === 'none' || outlineWidth === '0px') throw new Error('the focus cannot be seen');
-      }
+      const { outlineStyle, outlineWidth } = getComputedStyle(element);
+      if (outlineStyle === 'none' || outlineWidth === '0px') throw new Error('the focus cannot be seen');
+      return (element.labels?.[0]?.textContent ?? element.textContent).trim();
     }));
-    if (n === 3) {
+    if (focused.at(-1) === 'Message, JSON') {
       await page.keyboard.press('End');
       await page.keyboard.press('Control+Enter');
     }
   }
-  assert.deepEqual(focused, ['Session', 'Open a second tab', 'To session', 'Message, a JSON object', 'Send']);
+  const pages = ['Try it', 'Doctor', 'Docs'];
+  const tab = ['Open a second tab', 'Cut the connection', 'Session', 'the best that works'];
+  assert.deepEqual(focused, [...pages, ...tab, 'To session', 'Message, JSON', 'Send', 'Send one every second']);
   await arrived(page, 1);
+  await page.keyboard.press('Shift+Tab');
   await page.keyboard.press('Enter');
   await arrived(page, 2);
   const unnamed = await page.evaluate(() =>
-    [...document.querySelectorAll('input, textarea, button, section')]
+    [...document.querySelectorAll('input, textarea, button, section, summary')]
       .filter((element) => !element.labels?.length && !element.textContent.trim() && !element.ariaLabel)
       .map((element) => element.outerHTML),
   );
@@ -318,6 +284,7 @@ pageTest('keys alone will do, and everything has a name', {}, async (tabs) => {
 
 pageTest('nothing inline runs on the page, and the browser says so', { expected: /Content Security Policy/ }, async (tabs) => {
   const page = await tabs.open();
+  await connected(page);
   const seen = await page.evaluate(
     () =>
       new Promise((resolve) => {

@@ -268,13 +268,17 @@ fn answers_of_x0s_addresses_fit() {
 #[test]
 fn answers_for_operators_fit() {
     let asked = Asked::of(&["--drain-notice", "10s"]);
-    for path in ["/", "/healthz", "/readyz", "/metrics", "/docs"] {
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/docs", "/doctor"] {
         assert_eq!(asked.ask("GET", path, "", None).0, 200, "{path}");
     }
     let html = request("GET", "/", &[("Accept", "text/html")], b"");
     assert_eq!(asked.fits("GET", "/", &Conn::open(asked.relay.addr()).exchange(html)).1, Value::Null);
     assert_eq!(asked.ask("GET", "/openapi.json", "", None).1, asked.api.0);
     assert_eq!(asked.ask("GET", "/documentation", "", None).0, 308);
+    assert_eq!(
+        asked.ask("GET", "/doctor/echo", "", None),
+        (429, serde_json::json!({"doctor": "x0-relay", "headers": []}))
+    );
     asked.relay.term();
     eventually("it says that it will end", PROMPT, || (asked.ask("GET", "/readyz", "", None).0 == 503).then_some(()));
 }

@@ -39,8 +39,14 @@ fn what_is_described_is_served_and_nothing_else() {
 }
 
 /// Sources that compare paths.
-const SOURCES: [&str; 5] =
-    ["src/edge/admin.rs", "src/edge/pages.rs", "src/edge/v1/mod.rs", "src/wire/x0.rs", "src/wire/v1/ask.rs"];
+const SOURCES: [&str; 6] = [
+    "src/edge/admin.rs",
+    "src/edge/doctor.rs",
+    "src/edge/pages.rs",
+    "src/edge/v1/mod.rs",
+    "src/wire/x0.rs",
+    "src/wire/v1/ask.rs",
+];
 /// What the pages are made of is theirs alone.
 const ASSETS: &str = "/assets/";
 

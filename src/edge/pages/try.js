@@ -1,65 +1,68 @@
-// The page's work: it polls as x0's pages do, except that it never stops, shows messages as they came, and sends.
+// The page's work: a session over whichever transport is chosen, sending, and telling what comes of it.
+
+import { createAccount, shortMemory } from './account.js';
+import { memory, randomName, readAddress, writeAddress } from './names.js';
+import { memberOf, parse, standIn } from './raw.js';
+import { createWire } from './wire.js';
+import { connectX0 } from './x0.js';
+import { connect } from './x0-relay.js';
 
 const element = (id) => document.getElementById(id);
 
-/** The longest a poll may take: the relay waits a minute at most. */
-const POLL_WITHIN_MS = 75_000;
-const SEND_WITHIN_MS = 30_000;
-/** Pauses after failures are drawn from 0 to a bound that doubles from the first to the last of these. */
-const PAUSE_FIRST_MS = 500;
-const PAUSE_LAST_MS = 15_000;
-/** An empty answer that comes sooner than this is not asked for again at once. */
-const ROUND_MIN_MS = 250;
-/** How many messages stay on the page. */
+/** How many messages, and how much of the wire, stay on the page. */
 const SHOWN_MAX = 200;
-const WAITING = 'Waiting for mail.';
-
-// ---- The session, and what is remembered of it
-
-/** This tab's memory. A browser may forbid it; then a reload forgets. */
-function recall(key) {
-  try {
-    return sessionStorage.getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-function remember(key, value) {
-  try {
-    sessionStorage.setItem(key, value);
-  } catch {
-    // forbidden or full
-  }
-}
-
-const FIRST = 'amber bold brave bright calm clever cosy eager fair fond gentle glad green happy jolly keen kind lively lucky merry mild neat noble proud quick quiet silver snug sunny swift warm wise'.split(' ');
-const SECOND = 'badger bear beaver crane crow deer dove duck eagle falcon finch fox goose hare hawk heron ibis koala lark lynx mole moose newt otter owl panda robin seal stork swan wolf wren'.split(' ');
-
-/** A name that is easy to read out, and that nobody else is likely to have. */
-function randomName() {
-  const [a, b, c] = crypto.getRandomValues(new Uint32Array(3));
-  const tail = (c % 36 ** 4).toString(36).padStart(4, '0');
-  return `${FIRST[a % FIRST.length]}-${SECOND[b % SECOND.length]}-${tail}`;
-}
-
-/** `#session=…&to=…`. A `+` in it is a plus. */
-function readAddress() {
-  const said = new URLSearchParams(location.hash.slice(1).replaceAll('+', '%2B'));
-  return { session: said.get('session') || null, to: said.get('to') || null };
-}
-
-function writeAddress(parts) {
-  return `#${new URLSearchParams(parts).toString().replaceAll('+', '%20')}`;
-}
+const PASSED_MAX = 100;
+const PASSED_CHARACTERS = 4000;
+const TO_THE_MILLISECOND = { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 };
+const STREAM_MS = 1000;
+const DRAW_MS = 250;
+const WORDS = { websocket: 'WebSocket', sse: 'an event stream', poll: 'long poll', x0: 'x0’s polling' };
 
 let session = '';
+let client = null;
+/** Events of a client that was closed count no more. */
+let turn = 0;
+let state = { name: 'connecting' };
+/** Whether it speaks x0's own wire, and not protocol v1. */
+let onX0 = false;
 
-/** Takes on a session; the poll for the one before ends. */
-function become(name, to) {
+const account = createAccount(accepted);
+const wire = createWire((passed) => {
+  account.see(passed);
+  noteWire(passed);
+  draw();
+});
+
+// ---- The session and its transport
+
+const transport = () => document.querySelector('[name=transport]:checked').value;
+
+/** Begins anew, with the session and the transport as they are now; what is not sent yet goes with the next client. */
+function join(choice = transport()) {
+  const mine = ++turn;
+  const live = (act) => (event) => mine === turn && act(event);
+  client?.close();
+  state = { name: 'connecting' };
+  const { fetch, WebSocket } = wire;
+  onX0 = choice === 'x0';
+  if (onX0) {
+    client = connectX0(session, { fetch, onMessage: live(showX0), onState: live(become) });
+  } else {
+    const transports = choice === 'auto' ? undefined : [choice];
+    client = connect('.', { session, transports, storage: memory, fetch, WebSocket });
+    client.on('message', live(show));
+    client.on('gap', live(showGap));
+    client.on('state', live(become));
+    client.on('error', live(failed));
+  }
+  draw();
+}
+
+/** Takes on a session. */
+function be(name, to) {
   const before = session;
   session = name;
-  remember('session', name);
+  memory.setItem('session', name);
   element('session').value = name;
   document.title = `${name} · x0-relay`;
   // Until there is somebody else, one can talk to oneself.
@@ -67,213 +70,238 @@ function become(name, to) {
   // The address goes with the session, if it names one.
   if (location.hash !== '') history.replaceState(null, '', writeAddress({ session: name }));
   showCurl();
-  poll.restart();
+  join();
 }
 
 function sendTo(to) {
   element('to').value = to;
-  remember('to', to);
+  memory.setItem('to', to);
 }
 
-// ---- Asking the relay
-
-/** Why there is no good answer. `heard`: the relay itself has said no. */
-class Trouble extends Error {
-  constructor(words, heard) {
-    super(words);
-    this.heard = heard;
-  }
+function become(next) {
+  state = next;
+  // A gateway has x0's wire alone.
+  if (!onX0 && next.error?.status === 404 && transport() === 'auto') return join('x0');
+  draw();
 }
 
-/** Asks the relay, POST if there is a body. Resolves with the answer's text and value; rejects with {@link Trouble}, or with what `turn` was aborted with. */
-async function ask(path, body, within, turn = new AbortController()) {
-  const late = setTimeout(() => turn.abort(new Trouble('The relay does not answer', false)), within);
-  try {
-    const { signal } = turn;
-    const post = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body };
-    const response = await fetch(path, { ...(body === undefined ? {} : post), signal, cache: 'no-store' });
-    const text = await response.text();
-    return { text, value: understood(response.status, text) };
-  } catch (error) {
-    if (turn.signal.aborted) throw turn.signal.reason;
-    throw error instanceof Trouble ? error : new Trouble('The relay is away', false);
-  } finally {
-    clearTimeout(late);
-  }
+function stateInWords() {
+  const { name, error } = state;
+  if (!wire.whole) return ['trouble', 'You have cut the connection.'];
+  if (name === 'online') return ['good', `Connected over ${WORDS[state.transport]}.`];
+  if (name === 'superseded') return ['trouble', 'Another tab, or another program, receives for this session now.'];
+  if (name !== 'offline') return ['waiting', 'Connecting …'];
+  if (error?.status === 404) return ['trouble', 'There is no protocol v1 here: choose x0’s polling.'];
+  if (error?.code === 'refused' || error?.heard) return ['trouble', `The relay refuses: ${error.message}`];
+  return ['trouble', 'The relay is away.'];
 }
 
-function understood(status, text) {
-  let value = null;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // told below
-  }
-  if (value?.error === true) throw new Trouble(`${value.exception}: ${value.detail}`, true);
-  if (status !== 200 || typeof value !== 'object' || value === null) {
-    throw new Trouble(`What answers here is not the relay (status ${status})`, false);
-  }
-  return value;
+function countdown() {
+  if (!wire.whole || state.name !== 'offline') return '';
+  const left = Math.ceil(((state.nextTry ?? 0) - Date.now()) / 1000);
+  return left > 0 ? `Trying again in ${left} s.` : 'Trying again …';
+}
+
+/** Brings everything on the page that follows from the state up to date. */
+function draw() {
+  tell('state', ...stateInWords());
+  put('countdown', countdown());
+  element('resume').hidden = !wire.whole || state.name !== 'superseded';
+  put('cut', wire.whole ? 'Cut the connection' : 'Mend the connection');
+  put('cursor', client?.cursor ?? (onX0 ? 'this wire has none' : 'none yet'));
+  const { sent, accepted, refused, again, received, repeated, missing, forgotten } = account.counts;
+  put('n-sent', sent);
+  put('n-accepted', accepted);
+  put('n-waiting', sent - accepted - refused);
+  put('n-again', again);
+  put('n-received', received);
+  put('n-repeated', repeated);
+  put('n-missing', forgotten > 0 ? `${missing}, or more` : missing);
+  element('n-missing').dataset.mood = missing + forgotten > 0 ? 'trouble' : 'waiting';
 }
 
 // ---- Receiving
 
-/** Where the poll loop stands. Whatever it waits for can be cut short. */
-const poll = {
-  away: false,
-  failures: 0,
-  turn: new AbortController(),
-  wake() {},
-  /** Begins anew, with the session as it is now. */
-  restart() {
-    this.failures = 0;
-    if (!this.away) tell('state', 'waiting', WAITING);
-    this.turn.abort(this);
-    this.wake();
-  },
-};
-
-/** Polls for good. */
-async function receive() {
-  for (;;) {
-    poll.turn = new AbortController();
-    try {
-      if (poll.away) {
-        // A poll would wait for mail before it tells that the relay is back.
-        await ask('healthz', undefined, SEND_WITHIN_MS, poll.turn);
-        poll.away = false;
-        tell('state', 'waiting', WAITING);
-      }
-      const asked = performance.now();
-      const body = JSON.stringify({ session_src: session, type: 'GET' });
-      const { text } = await ask('get', body, POLL_WITHIN_MS, poll.turn);
-      const messages = messagesOf(text);
-      messages.forEach(show);
-      poll.failures = 0;
-      tell('state', 'waiting', WAITING);
-      if (messages.length === 0) await pause(asked + ROUND_MIN_MS - performance.now());
-    } catch (reason) {
-      if (reason !== poll) await backOff(reason);
-    }
-  }
-}
-
-/** Says what is wrong, and waits: full jitter, so that a relay that comes back is not met by everybody at once. */
-async function backOff(reason) {
-  if (!(reason instanceof Trouble)) console.error(reason);
-  poll.away = !reason.heard;
-  tell('state', 'trouble', `${reason.message}${poll.away ? ', trying' : '. Trying'} again`);
-  const bound = Math.min(PAUSE_LAST_MS, PAUSE_FIRST_MS * 2 ** poll.failures);
-  poll.failures += 1;
-  await pause(Math.random() * bound, (left) => {
-    element('countdown').textContent = ` in ${Math.ceil(left / 1000)} s`;
-  });
-  element('countdown').textContent = '';
-}
-
-/** Waits, or until woken; tells `tick` how many milliseconds are left. */
-function pause(ms, tick = () => {}) {
-  const end = performance.now() + ms;
-  return new Promise((resolve) => {
-    const look = () => {
-      const left = end - performance.now();
-      if (left <= 0) return done();
-      tick(left);
-      timer = setTimeout(look, Math.min(left, 250));
-    };
-    const done = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-    let timer;
-    poll.wake = done;
-    look();
-  });
-}
-
-/** The messages of an answer, each as the text that it came as: parsing and writing would change numbers such as 1e400. */
-function messagesOf(answer) {
-  const members = partsOf(answer);
-  const at = members.findLastIndex((text, index) => index % 2 === 0 && JSON.parse(text) === 'messages');
-  return at >= 0 && members[at + 1].startsWith('[') ? partsOf(members[at + 1]) : [];
-}
-
-/** The texts of an array's elements, or of an object's keys and values in turn; `json` is known to be one of them. */
-function partsOf(json) {
-  const parts = [];
-  let [depth, from] = [0, 0];
-  for (const { 0: token, index } of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}:,]/g)) {
-    if (token === '[' || token === '{') {
-      depth += 1;
-      if (depth === 1) from = index + 1;
-    } else if (token === ']' || token === '}') {
-      depth -= 1;
-      if (depth === 0) parts.push(json.slice(from, index).trim());
-    } else if (depth === 1 && (token === ',' || token === ':')) {
-      parts.push(json.slice(from, index).trim());
-      from = index + 1;
-    }
-  }
-  return parts.filter((text) => text !== '');
-}
-
 let arrived = 0;
 
+/** A message of protocol v1: its payload as the text that it came as. */
+function show({ id, seq, from, type, ts, payload }) {
+  const raw = account.rawOf(id);
+  const text = (raw && memberOf(raw, 'payload')) ?? JSON.stringify(payload);
+  const about = `#${seq}${type === 'message' ? '' : `, ${type}`}`;
+  const item = list({ from, about, when: new Date(ts), text });
+  receipts.set(id, { at: clock(), item });
+  learn(id);
+}
+
+function showX0(raw) {
+  list({ from: parse(raw)?.session_src ?? '', about: '', when: new Date(), text: raw });
+}
+
 /** Puts a message on top of the list. */
-function show(raw) {
-  const now = new Date();
+function list({ from, about, when, text }) {
+  account.received();
   const item = element('message').content.cloneNode(true).firstElementChild;
   item.value = ++arrived;
-  item.querySelector('bdi').textContent = JSON.parse(raw)?.session_src ?? 'nobody';
-  item.querySelector('time').textContent = now.toLocaleTimeString();
-  item.querySelector('time').dateTime = now.toISOString();
-  const text = item.querySelector('pre');
-  text.textContent = raw;
-  const list = element('arrived');
-  list.prepend(item);
-  // What scrolls must be in reach of the keyboard.
-  if (text.scrollHeight > text.clientHeight) text.tabIndex = 0;
-  if (list.childElementCount > SHOWN_MAX) list.lastElementChild.remove();
-  element('nothing').hidden = true;
-  // On a phone the list is further down. The list itself tells those who listen.
-  element('count').textContent = `${arrived} arrived.`;
+  item.querySelector('bdi').textContent = from || 'nobody';
+  item.querySelector('.about').textContent = about;
+  const time = item.querySelector('time');
+  time.textContent = when.toLocaleTimeString();
+  time.dateTime = when.toISOString();
+  const pre = item.querySelector('pre');
+  pre.textContent = text;
+  place(item, pre);
+  return item;
 }
+
+function showGap(gap) {
+  account.gap(gap);
+  const item = element('gap').content.cloneNode(true).firstElementChild;
+  item.value = arrived;
+  item.querySelector('p').textContent = gapInWords(gap);
+  place(item);
+}
+
+const REASONS = {
+  expired: 'their time was up',
+  purged: 'somebody emptied the mailbox',
+  overflow: 'they made room for newer ones',
+  taken: 'another receiver of this session has them',
+};
+
+function gapInWords({ from, to, reason }) {
+  if (to === null) return 'The relay has begun anew and no longer has what was in this mailbox before.';
+  const which = from === to ? `Number ${from} is` : `Numbers ${from} to ${to} are`;
+  return `${which} missing: ${REASONS[reason] ?? 'the relay does not say why'}.`;
+}
+
+function place(item, pre) {
+  const all = element('arrived');
+  all.prepend(item);
+  // What scrolls must be in reach of the keyboard.
+  if (pre && pre.scrollHeight > pre.clientHeight) pre.tabIndex = 0;
+  if (all.childElementCount > SHOWN_MAX) all.lastElementChild.remove();
+  element('nothing').hidden = true;
+  draw();
+}
+
+// ---- From send to receipt: this browser's tabs tell each other when they sent and received, by one clock
+
+const receipts = shortMemory(1000);
+const sends = shortMemory(1000);
+const tabs = globalThis.BroadcastChannel && new BroadcastChannel('x0-relay times');
+const clock = () => performance.timeOrigin + performance.now();
+let last = {};
+
+/** The relay has a message of ours. */
+function accepted({ id, at, to }) {
+  sends.set(id, at);
+  tabs?.postMessage({ id, at });
+  last = { id, words: `Sent to ${to} at ${new Date().toLocaleTimeString()}` };
+  tell('sent', 'good', `${last.words}.`);
+  learn(id);
+}
+
+/** Tells how long a message took, if both ends are known here. */
+function learn(id) {
+  const [sent, receipt] = [sends.get(id), receipts.get(id)];
+  if (sent === undefined || receipt === undefined) return;
+  const ms = Math.max(0, receipt.at - sent);
+  receipt.item.querySelector('.latency').textContent = spell(ms);
+  put('latency', spell(ms));
+  receipts.delete(id);
+  tabs?.postMessage({ id, ms });
+  receivedThere(id, ms);
+}
+
+function receivedThere(id, ms) {
+  if (id !== last.id) return;
+  put('latency', spell(ms));
+  tell('sent', 'good', `${last.words}, received there after ${spell(ms)}.`);
+}
+
+const spell = (ms) => (ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+tabs?.addEventListener('message', ({ data: { id, at, ms } }) => {
+  if (ms !== undefined) return receivedThere(id, ms);
+  sends.set(id, at);
+  learn(id);
+});
 
 // ---- Sending
 
-/** One after the other, so that they arrive in the order in which they were sent. */
-let sending = Promise.resolve();
+const randomKey = () => crypto.getRandomValues(new Uint8Array(16)).join('-');
 
-async function send(to, payload) {
-  // Written by hand, so that the payload stays as it is; it is known to be one JSON value.
-  const names = `"session_src":${JSON.stringify(session)},"session_dst":${JSON.stringify(to)}`;
-  tell('sent', 'waiting', 'Sending …');
+/** Sends what was typed, as it was typed. */
+function send(typed) {
+  const to = element('to').value;
   try {
-    await ask('set', `{"type":"SET",${names},"payload":${payload}}`, SEND_WITHIN_MS);
-    tell('sent', 'good', `Sent to ${to} at ${new Date().toLocaleTimeString()}.`);
-  } catch (reason) {
-    const doubt = reason.heard ? 'Not sent' : 'Perhaps not sent';
-    tell('sent', 'trouble', `${doubt}. ${reason.message}.`);
-  }
-}
-
-function trySend() {
-  const [to, payload] = [element('to').value, element('payload').value];
-  try {
-    JSON.parse(payload);
+    JSON.parse(typed);
   } catch (error) {
     return tell('sent', 'trouble', `Not sent. The message is not JSON: ${error.message}.`);
   }
-  sending = sending.then(() => send(to, payload));
+  const key = randomKey();
+  account.sending(key, to, clock());
+  const away = !wire.whole || state.name === 'offline';
+  tell('sent', 'waiting', away && !onX0 ? 'It is sent as soon as there is a connection.' : 'Sending …');
+  const mine = turn;
+  const options = onX0 ? [to, typed] : [`session:${to}`, standIn(typed), { key }];
+  client.send(...options).then(
+    // What the relay accepts in protocol v1 is seen on the wire, also if it went with a later client.
+    (sent) => sent === undefined && account.accepted(key, { id: key }),
+    (error) => mine === turn && error.code !== 'closed' && failed(error, key),
+  );
+  draw();
+}
+
+/** A message is not sent, or not for sure; or something else failed. */
+function failed(error, key = error.sent?.key) {
+  if (key === undefined) return tell('sent', 'trouble', `${error.message}.`);
+  account.refused(key);
+  const doubt = error.code === 'uncertain' ? 'Perhaps not sent' : 'Not sent';
+  tell('sent', 'trouble', `${doubt}. ${error.message.replace(/\.$/, '')}.`);
+  draw();
+}
+
+let streaming;
+let streamed = 0;
+
+function toggleStream() {
+  clearInterval(streaming);
+  streaming = streaming === undefined ? setInterval(() => send(`{"n":${++streamed}}`), STREAM_MS) : undefined;
+  element('stream').ariaPressed = streaming !== undefined;
+}
+
+// ---- The wire
+
+/** What lets somebody in is not shown. */
+const SECRETS = /("(?:token|ticket)"\s*:\s*)"[^"]*"/g;
+
+function noteWire({ out, way, text }) {
+  const item = element('pass').content.cloneNode(true).firstElementChild;
+  const now = new Date();
+  item.querySelector('span').textContent = `${out ? '→' : '←'} ${way}, ${out ? 'to the relay' : 'from the relay'}`;
+  item.querySelector('time').textContent = now.toLocaleTimeString(undefined, TO_THE_MILLISECOND);
+  const shown = text.replace(SECRETS, '$1"…"');
+  const more = shown.length - PASSED_CHARACTERS;
+  item.querySelector('pre').textContent = more > 0 ? `${shown.slice(0, PASSED_CHARACTERS)} … and ${more} more` : shown;
+  const all = element('passed');
+  all.prepend(item);
+  if (all.childElementCount > PASSED_MAX) all.lastElementChild.remove();
 }
 
 // ---- Words
 
-/** Says something in one of the status lines; the same again is not said again. */
-function tell(id, mood, words) {
+/** Writes a text if it is another than before. */
+function put(id, text) {
   const line = element(id);
-  line.dataset.mood = mood;
-  if (line.textContent !== words) line.textContent = words;
+  if (line.textContent !== String(text)) line.textContent = text;
+}
+
+/** Says something in one of the status lines. */
+function tell(id, mood, words) {
+  element(id).dataset.mood = mood;
+  put(id, words);
 }
 
 /** An argument for the shell, whatever is in it. */
@@ -289,20 +317,34 @@ function showCurl() {
 // ---- Here it begins
 
 element('me').addEventListener('submit', (event) => event.preventDefault());
-element('session').addEventListener('change', () => become(element('session').value, null));
-element('to').addEventListener('change', () => remember('to', element('to').value));
+element('session').addEventListener('change', () => be(element('session').value || randomName(), null));
+element('to').addEventListener('change', () => memory.setItem('to', element('to').value));
 element('second').addEventListener('click', () => {
   const other = randomName();
   sendTo(other);
   window.open(writeAddress({ session: other, to: session }), '_blank', 'noopener');
 });
+element('cut').addEventListener('click', () => {
+  if (wire.whole) wire.cut();
+  else {
+    wire.mend();
+    client.resume();
+  }
+  draw();
+});
+element('resume').addEventListener('click', () => client.resume());
+element('transports').addEventListener('change', () => {
+  memory.setItem('transport', transport());
+  join();
+});
 element('send').addEventListener('submit', (event) => {
   event.preventDefault();
-  trySend();
+  send(element('payload').value);
 });
 element('payload').addEventListener('keydown', (event) => {
-  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) trySend();
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) send(element('payload').value);
 });
+element('stream').addEventListener('click', toggleStream);
 for (const button of document.querySelectorAll('[data-copy]')) {
   // Browsers have a clipboard only for pages from this machine or over TLS.
   button.hidden = !navigator.clipboard;
@@ -317,12 +359,12 @@ for (const button of document.querySelectorAll('[data-copy]')) {
 }
 addEventListener('hashchange', () => {
   const { session: name, to } = readAddress();
-  if (name !== null) become(name, to);
+  if (name !== null) be(name, to);
 });
-// Whoever looks at the page again, or is connected again, need not wait for the pause to end.
-addEventListener('online', () => poll.wake());
-addEventListener('visibilitychange', () => document.hidden || poll.wake());
+addEventListener('online', () => client.resume());
 
+const chosen = document.querySelector(`[name=transport][value="${memory.getItem('transport')}"]`);
+if (chosen) chosen.checked = true;
 const said = readAddress();
-become(said.session ?? recall('session') ?? randomName(), said.to ?? recall('to'));
-receive();
+be(said.session ?? memory.getItem('session') ?? randomName(), said.to ?? memory.getItem('to'));
+setInterval(draw, DRAW_MS);

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.RELAY_BIN || fileURLToPath(new URL('../../../target/debug/x0-relay', import.meta.url));
-const DEADLINE = 15_000;
+const DEADLINE = 60_000;
 
 /** Relays that still run when the test process ends are ended with it. */
 const running = new Set();

@@ -96,6 +96,7 @@ pub fn http() -> settings::Http {
         body_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
         write_timeout: WRITE_TIMEOUT,
+        pages: true,
     }
 }
 
