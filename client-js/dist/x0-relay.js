@@ -211,20 +211,12 @@ function createInbox(after) {
 }
 
 // src/page.js
-var TURNS = {
-  online: "network",
-  offline: "wake",
-  pageshow: "wake",
-  pagehide: "sleep",
-  resume: "wake",
-  visibilitychange: "visible"
-};
+var TURNS = ["online", "offline", "pageshow", "pagehide", "visibilitychange"];
 function watchPage(tell, signal) {
   const { document } = globalThis;
   for (const target of [globalThis, document]) {
-    for (const name in TURNS) {
-      const turn = TURNS[name];
-      target?.addEventListener?.(name, () => (turn !== "visible" || !document.hidden) && tell(turn), { signal });
+    for (const turn of TURNS) {
+      target?.addEventListener?.(turn, () => (turn !== TURNS[4] || !document.hidden) && tell(turn), { signal });
     }
   }
 }
@@ -404,16 +396,25 @@ function createMachine(transports, keepalive, wait) {
         return;
       case "tick":
         return tick();
-      case "sleep":
+      case "pagehide":
         return phase === "up" && leave("asleep");
       case "close":
         return leave("closed");
-      case "network":
-        if (live && !trying) open(live.transport);
+      case "offline":
+        shut(live);
+        return live && endedLive(live, { anew: true });
+      case "online":
+        if (live ? !trying : trying) {
+          shut(trying);
+          open(
+            /** @type {Link} */
+            (live ?? trying).transport
+          );
+        }
       // falls through
-      case "wake":
+      case "pageshow":
         return wake();
-      case "visible":
+      case "visibilitychange":
         if (phase !== "superseded") return wake();
       // falls through
       default:
@@ -908,7 +909,7 @@ function connect(url, options) {
     [Symbol.asyncIterator]: () => iterate(relay)
   };
   watchPage((type) => {
-    if (type === "sleep") receiver.acknowledge(true);
+    if (type === "pagehide") receiver.acknowledge(true);
     receiver.step({ type });
   }, signal);
   receiver.step({ type: "resume" });

@@ -40,7 +40,7 @@ const NOT_THE_TRANSPORT = [401, 429, 503];
  * @typedef {{ superseded?: boolean, drain?: boolean, anew?: boolean, retryAfter?: number,
  *   error?: import('./errors.js').Told }} End
  *   why a connection ended; `drain`: the relay has said that it would; `anew`: it may be opened again as it was
- * @typedef {{ type: 'tick' | 'wake' | 'network' | 'visible' | 'sleep' | 'resume' | 'close' }
+ * @typedef {{ type: 'tick' | 'resume' | 'close' | import('./page.js').Turn }
  *   | { type: 'welcome' | 'heard', id: number }
  *   | { type: 'ended', id: number } & End} Event
  * @typedef {['open', number, Transport] | ['shut' | 'ping', number] | ['state', State]} Effect
@@ -253,17 +253,23 @@ export function createMachine(transports, keepalive, wait) {
         return;
       case 'tick':
         return tick();
-      case 'sleep':
+      case 'pagehide':
         return phase === 'up' && leave('asleep');
       case 'close':
         return leave('closed');
-      case 'network':
-        // A connection of the network before may never end: the next one does not wait for that.
-        if (live && !trying) open(live.transport);
+      case 'offline':
+        shut(live);
+        return live && endedLive(live, { anew: true });
+      case 'online':
+        // What began in the network before may never end: the next connection does not wait for that.
+        if (live ? !trying : trying) {
+          shut(trying);
+          open(/** @type {Link} */ (live ?? trying).transport);
+        }
       // falls through
-      case 'wake':
+      case 'pageshow':
         return wake();
-      case 'visible':
+      case 'visibilitychange':
         if (phase !== 'superseded') return wake();
       // falls through
       default: // resume

@@ -1,16 +1,9 @@
 // What a page goes through: hidden and shown, put away and taken out again, off the network and back.
 
-/** @typedef {'wake' | 'network' | 'visible' | 'sleep'} Turn */
+/** @typedef {'online' | 'offline' | 'pageshow' | 'pagehide' | 'visibilitychange'} Turn  `visibilitychange`: it is visible */
 
-/** @type {Record<string, Turn>} */
-const TURNS = {
-  online: 'network',
-  offline: 'wake',
-  pageshow: 'wake',
-  pagehide: 'sleep',
-  resume: 'wake',
-  visibilitychange: 'visible',
-};
+/** @type {Turn[]} */
+const TURNS = ['online', 'offline', 'pageshow', 'pagehide', 'visibilitychange'];
 
 /**
  * Tells of it, where there is a page.
@@ -20,11 +13,10 @@ const TURNS = {
  */
 export function watchPage(tell, signal) {
   const { document } = globalThis;
-  // Some happen to the window, some to the document, and those may come to the window too: to hear twice does no harm.
+  // Some happen to the window, one to the document, and that may come to the window too: to hear it twice does no harm.
   for (const target of [globalThis, document]) {
-    for (const name in TURNS) {
-      const turn = TURNS[name];
-      target?.addEventListener?.(name, () => (turn !== 'visible' || !document.hidden) && tell(turn), { signal });
+    for (const turn of TURNS) {
+      target?.addEventListener?.(turn, () => (turn !== TURNS[4] || !document.hidden) && tell(turn), { signal });
     }
   }
 }

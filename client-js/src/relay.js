@@ -137,7 +137,7 @@ export function connect(url, options) {
   };
 
   watchPage((type) => {
-    if (type === 'sleep') receiver.acknowledge(true);
+    if (type === 'pagehide') receiver.acknowledge(true);
     receiver.step({ type });
   }, signal);
   receiver.step({ type: 'resume' });

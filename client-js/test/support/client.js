@@ -82,11 +82,6 @@ export class Page {
     this.window.dispatchEvent(new Event(name));
   }
 
-  /** It was frozen, and goes on. */
-  wakeUp() {
-    this.document.dispatchEvent(new Event('resume'));
-  }
-
   /** @param {boolean} hidden */
   hide(hidden) {
     this.document.hidden = hidden;

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { startStatic } from './static.mjs';
+import { Watched } from './watched.mjs';
 
 const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium';
 const FLAGS = [
@@ -43,14 +44,14 @@ export async function startBrowser() {
 }
 
 /** One tab. The lists grow as the page reports; `until` waits for them. */
-class Tab {
+class Tab extends Watched {
   polls = [];
   answers = [];
   messages = [];
   stops = [];
-  #waiting = new Set();
 
   constructor(page) {
+    super();
     this.page = page;
   }
 
@@ -63,23 +64,7 @@ class Tab {
   #note({ kind, ...event }) {
     if (kind === 'message') event.message = JSON.parse(event.message);
     ({ poll: this.polls, answer: this.answers, message: this.messages, stop: this.stops })[kind].push(event);
-    for (const check of this.#waiting) check();
-  }
-
-  /** Resolves as soon as `condition(this)` holds, looking again at every report. */
-  until(what, condition, deadline = 15_000) {
-    return new Promise((resolve, reject) => {
-      const end = (settle, value) => {
-        clearTimeout(timer);
-        this.#waiting.delete(check);
-        settle(value);
-      };
-      const check = () => condition(this) && end(resolve);
-      const late = () => end(reject, new Error(`not within ${deadline} ms: ${what}; the tab: ${this}`));
-      const timer = setTimeout(late, deadline);
-      this.#waiting.add(check);
-      check();
-    });
+    this.look();
   }
 
   /** Resolves when the current poll has been out for 250 ms: by then the relay holds it. */

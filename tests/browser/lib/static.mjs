@@ -9,6 +9,7 @@ import { extname } from 'node:path';
 const ROOTS = {
   '/page/': new URL('../page/', import.meta.url),
   '/example/': new URL('../../../examples/x0-example-10/', import.meta.url),
+  '/client-js/dist/': new URL('../../../client-js/dist/', import.meta.url),
   '/client-js/x0/': new URL('../../../client-js/x0/', import.meta.url),
   '/client-js/x0/tests/page/': new URL('../../../client-js/x0/tests/page/', import.meta.url),
 };

@@ -1,5 +1,7 @@
 // A tab with x0's stand-in (client-js/x0/tests/page) and the drop-in, and a sender that does not give up.
 
+import { Watched } from './watched.mjs';
+
 /** Opens such a page (index.html: the file exchanged; beside.html: added to x0's own) and starts it. */
 export async function openX0(browser, context, { relay, session, file = 'index.html' }) {
   const tab = new X0Tab(await context.newPage());
@@ -7,7 +9,7 @@ export async function openX0(browser, context, { relay, session, file = 'index.h
   return tab;
 }
 
-class X0Tab {
+class X0Tab extends Watched {
   /** What messages did to the page, in order. */
   shown = [];
   /** The drop-in's states, in order. */
@@ -16,9 +18,9 @@ class X0Tab {
   complaints = [];
   /** The paths of the requests that the page made. */
   requests = [];
-  #waiting = new Set();
 
   constructor(page) {
+    super();
     this.page = page;
   }
 
@@ -32,17 +34,14 @@ class X0Tab {
     await this.page.goto(url);
     this.page.on('request', (request) => {
       this.requests.push(new URL(request.url()).pathname);
-      this.#look();
+      this.look();
     });
     await this.page.evaluate(([to, as]) => x0Page.start(to, as), [relay, session]);
   }
 
   #note({ kind, what }) {
     ({ shown: this.shown, state: this.states })[kind].push(JSON.parse(what));
-    this.#look();
-  }
-  #look() {
-    for (const check of this.#waiting) check();
+    this.look();
   }
 
   get state() {
@@ -51,21 +50,6 @@ class X0Tab {
   /** The numbers `n` of the payloads shown. */
   get numbers() {
     return this.shown.map(({ payload }) => payload.n);
-  }
-
-  /** Resolves as soon as `condition(this)` holds, looking again at every report and request. */
-  until(what, condition, deadline = 30_000) {
-    return new Promise((resolve, reject) => {
-      const end = (settle, value) => {
-        clearTimeout(timer);
-        this.#waiting.delete(check);
-        settle(value);
-      };
-      const check = () => condition(this) && end(resolve);
-      const timer = setTimeout(() => end(reject, new Error(`not within ${deadline} ms: ${what}; the tab: ${this}`)), deadline);
-      this.#waiting.add(check);
-      check();
-    });
   }
 
   is(state, deadline) {
@@ -86,11 +70,12 @@ class X0Tab {
   }
 }
 
-/** Sends `{n: first}` to `{n: last}` to a session as net-messages for Text1, one after the other, each until it is accepted. */
-export async function sendNumbers(base, session, first, last) {
+const netMessage = (n) => ({ 'msg-type': 'net-message', 'method-id': 'set-data', 'dst-object': 'Text1', payload: { n } });
+
+/** Sends `first` to `last` to a session as what `payload` makes of them, one after the other, each until it is accepted. */
+export async function sendNumbers(base, session, first, last, payload = netMessage) {
   for (let n = first; n <= last; n += 1) {
-    const payload = { 'msg-type': 'net-message', 'method-id': 'set-data', 'dst-object': 'Text1', payload: { n } };
-    const body = JSON.stringify({ to: `session:${session}`, from: 'sender', payload, key: `${session}-${n}` });
+    const body = JSON.stringify({ to: `session:${session}`, from: 'sender', payload: payload(n), key: `${session}-${n}` });
     for (let tries = 1; ; tries += 1) {
       try {
         const { status } = await fetch(`${base}/v1/messages`, { method: 'POST', body, signal: AbortSignal.timeout(5000) });
