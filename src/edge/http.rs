@@ -1,6 +1,6 @@
 //! Requests to doors: routes, and bodies that are bounded in size and time.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Doors, admin, cors,
+    outside::Outside,
     reply::{self, Reply},
     turn::Turn,
     v1, x0,
@@ -38,40 +39,64 @@ pub async fn handle(request: Request<Incoming>, doors: Arc<Doors>, turn: Arc<Tur
     let id = turn.begin();
     let (parts, body) = request.into_parts();
     tracing::trace!(request = %id, method = %parts.method, path = %parts.uri.path(), "request");
-    let reply = route(parts, body, &doors, &turn, id).await;
+    let reply = match route(parts, body, &doors, Visit { id, peer: turn.peer() }).await {
+        Routed::Now(reply) => reply,
+        Routed::Outside(outside) => {
+            turn.park(outside);
+            std::future::pending().await
+        }
+    };
     turn.answered();
     Ok(if doors.life.is_draining() { reply::closing(reply) } else { reply })
 }
 
-async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id: RequestId) -> Reply {
+/// What is known of a request beside what it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit {
+    /// Its name.
+    pub id: RequestId,
+    /// Where its connection comes from.
+    pub peer: IpAddr,
+}
+
+/// What became of a request without waiting.
+pub enum Routed {
+    /// Its answer.
+    Now(Reply),
+    /// Who asked is to wait, or to be streamed to.
+    Outside(Outside),
+}
+
+/// Serves a request as far as it needs no waiting.
+pub async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Routed {
     if parts.method == Method::OPTIONS {
         doors.metrics.request("http", "options");
-        return cors::preflight();
+        return Routed::Now(cors::preflight());
     }
     if parts.method == Method::CONNECT {
         // A 200 would mean that a tunnel is open.
-        return reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy")));
+        return Routed::Now(reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy"))));
     }
     if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
-        return x0::handle(path, parts, body, doors, turn, id).await;
+        return x0::handle(path, parts, body, doors, visit).await;
     }
     if v1::is_at(parts.uri.path()) {
-        return v1::handle(parts, body, doors, turn, id).await;
+        return v1::handle(parts, body, doors, visit).await;
     }
-    match admin::route(&parts, doors).await {
+    Routed::Now(match admin::route(&parts, doors).await {
         Ok(reply) => reply,
         Err(error) => {
-            doors.refused(&error, id);
+            doors.refused(&error, visit.id);
             // What is left of a body would be taken for the next request's head.
             let reply = reply::error(&error);
             if body.is_end_stream() { reply } else { reply::closing(reply) }
         }
-    }
+    })
 }
 
 /// Where a request comes from.
-pub fn origin(_parts: &Parts, turn: &Turn) -> Origin {
-    Origin::Remote(turn.peer())
+pub fn origin(_parts: &Parts, visit: Visit) -> Origin {
+    Origin::Remote(visit.peer)
 }
 
 /// The credentials of a request that has any.

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::socket::{ANSWER_MAX, Fate, Socket};
+use super::{
+    line::Line,
+    socket::{ANSWER_MAX, Fate},
+};
 
 /// How long after its acknowledgement an answer may still turn out to be lost.
 pub const CALM: Duration = Duration::from_millis(100);
@@ -57,9 +60,9 @@ enum Happened {
 
 /// Waits until it is known whether the answer just written whole has arrived. `closing`: the connection ends with it,
 /// and the peer is told so as soon as it has acknowledged the answer.
-pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
+pub async fn prove(line: &mut impl Line, closing: bool) -> Proof {
     // Bytes that were here before the answer prove nothing, and neither does an end.
-    let mut listening = socket.unread.is_empty();
+    let mut listening = line.is_quiet();
     let mut open = !closing;
     let mut acknowledged = false;
     let start = Instant::now();
@@ -70,7 +73,7 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
     loop {
         let happened = tokio::select! {
             biased;
-            read = socket.read_more(READ_AHEAD_BYTES), if listening => match read {
+            read = line.hear(READ_AHEAD_BYTES), if listening => match read {
                 Ok(0) => Happened::End,
                 Ok(_) => Happened::Request,
                 Err(_) => return Proof::HAS_NOT,
@@ -81,7 +84,7 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
             (listening, open) = (false, false);
         }
         // Whatever happened, it is the socket that knows.
-        let fate = socket.fate();
+        let fate = line.fate();
         if let Fate::OnItsWay(waiting) = fate
             && waiting < least
         {
@@ -94,7 +97,7 @@ pub async fn prove(socket: &mut Socket, closing: bool) -> Proof {
             (Fate::Acknowledged, Happened::Pause) => {
                 acknowledged = true;
                 look_at = Instant::now() + CALM;
-                if closing && socket.end().await.is_err() {
+                if closing && line.end().await.is_err() {
                     return Proof::HAS_NOT;
                 }
             }

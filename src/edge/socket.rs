@@ -1,11 +1,13 @@
-//! A TCP socket with bytes read ahead of their use, handed to hyper for a request and taken back afterwards.
+//! A connection, TCP or TLS over it, with bytes read ahead of their use, handed to hyper for a request and taken back
+//! afterwards.
 
 use std::{
+    future::poll_fn,
     io,
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -15,12 +17,13 @@ use nix::{
     sys::socket::{MsgFlags, recv},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
+use tokio_rustls::server::TlsStream;
 
-use super::turn::Turn;
+use super::{tls::Tcp, turn::Turn};
 
 /// How long a closing side listens for the peer's end, so that an answer still on its way is not reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -31,11 +34,18 @@ pub const ANSWER_MAX: Duration = Duration::from_secs(300);
 
 /// One client's connection.
 pub struct Socket {
-    tcp: TcpStream,
+    stream: Stream,
+    /// Bytes of ours that the kernel has taken, if nothing beneath counts them.
+    sent: u64,
     /// Read, and not used yet.
     pub unread: Bytes,
     /// What hyper and the handler tell the connection about the request under way.
     pub turn: Arc<Turn>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 /// What has become of what was written.
@@ -57,7 +67,20 @@ mod ioctl {
 impl Socket {
     /// Takes a connection over.
     pub fn new(tcp: TcpStream, turn: Arc<Turn>) -> Self {
-        Self { tcp, unread: Bytes::new(), turn }
+        Self { stream: Stream::Plain(tcp), sent: 0, unread: Bytes::new(), turn }
+    }
+
+    /// Takes a connection over whose TLS handshake is done.
+    pub fn secure(tls: Box<TlsStream<Tcp>>, turn: Arc<Turn>) -> Self {
+        Self { stream: Stream::Tls(tls), sent: 0, unread: Bytes::new(), turn }
+    }
+
+    /// The connection itself, or the one beneath TLS.
+    fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => &tls.get_ref().0.under().tcp,
+        }
     }
 
     /// Waits for bytes and puts up to `max` of them behind those unread. 0 is the peer's end. May be dropped.
@@ -65,16 +88,17 @@ impl Socket {
     /// # Errors
     /// The connection was reset, or something of that kind.
     pub async fn read_more(&mut self, max: usize) -> io::Result<usize> {
+        let max = max.min(4096);
+        let tcp = match &mut self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => return poll_fn(|cx| poll_unread(tls, cx, max, &mut self.unread)).await,
+        };
         loop {
-            self.tcp.readable().await?;
-            let mut buffer = BytesMut::with_capacity(max.min(4096));
-            match self.tcp.try_read_buf(&mut buffer) {
+            tcp.readable().await?;
+            let mut buffer = BytesMut::with_capacity(max);
+            match tcp.try_read_buf(&mut buffer) {
                 Ok(n) => {
-                    if self.unread.is_empty() {
-                        self.unread = buffer.freeze();
-                    } else {
-                        self.unread = [&self.unread[..], &buffer].concat().into();
-                    }
+                    append(&mut self.unread, buffer);
                     return Ok(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -104,19 +128,38 @@ impl Socket {
     }
 
     /// Whether the peer has ended its side, and nothing of it is left to be read.
-    pub fn has_ended(&self) -> bool {
-        let mut byte = [0];
-        let peeked = recv(self.tcp.as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-        !matches!(peeked, Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR))
+    pub fn has_ended(&mut self) -> bool {
+        match &mut self.stream {
+            Stream::Plain(tcp) => {
+                let mut byte = [0];
+                let peeked = recv(tcp.as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+                !matches!(peeked, Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR))
+            }
+            // What is behind the end of TLS is nothing of the peer's.
+            Stream::Tls(tls) => match poll_fill(tls, &mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => result.map_or(true, <[u8]>::is_empty),
+                Poll::Pending => false,
+            },
+        }
     }
 
     /// Puts up to `max` bytes that are there already behind those unread.
     pub fn read_what_is_there(&mut self, max: usize) {
-        let room = max.saturating_sub(self.unread.len());
-        let mut buffer = BytesMut::with_capacity(room.min(4096));
+        let room = max.saturating_sub(self.unread.len()).min(4096);
+        if room == 0 {
+            return;
+        }
         // An end, or an error, will be there the next time too.
-        if room > 0 && self.tcp.try_read_buf(&mut buffer).is_ok_and(|n| n > 0) {
-            self.unread = [&self.unread[..], &buffer].concat().into();
+        match &mut self.stream {
+            Stream::Plain(tcp) => {
+                let mut buffer = BytesMut::with_capacity(room);
+                if tcp.try_read_buf(&mut buffer).is_ok_and(|n| n > 0) {
+                    append(&mut self.unread, buffer);
+                }
+            }
+            Stream::Tls(tls) => {
+                let _ = poll_unread(tls, &mut Context::from_waker(Waker::noop()), room, &mut self.unread);
+            }
         }
     }
 
@@ -127,20 +170,35 @@ impl Socket {
     pub async fn write(&mut self, head: &[u8], body: &[u8], stall: Duration) -> io::Result<()> {
         let give_up = Instant::now() + ANSWER_MAX;
         let mut both = head.chain(body);
-        while both.has_remaining() {
+        let mut held_back = matches!(self.stream, Stream::Tls(_));
+        while both.has_remaining() || held_back {
             let step = (Instant::now() + stall).min(give_up);
             let before = self.fate();
-            match timeout_at(step, self.tcp.write_buf(&mut both)).await {
+            let written = match &mut self.stream {
+                Stream::Plain(tcp) => timeout_at(step, tcp.write_buf(&mut both)).await,
+                Stream::Tls(tls) if both.has_remaining() => timeout_at(step, tls.write_buf(&mut both)).await,
+                Stream::Tls(tls) => timeout_at(step, tls.flush()).await.map(|flushed| {
+                    held_back = false;
+                    flushed.map(|()| 1)
+                }),
+            };
+            match written {
                 Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    written?;
-                }
+                Ok(written) => self.sent += written? as u64,
                 // A socket is writable only once a good part of its buffer is free: a slow reader may have taken some.
                 Err(_) if Instant::now() < give_up && self.has_taken(before) => {}
                 Err(_) => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
         Ok(())
+    }
+
+    /// How many bytes the kernel has taken of what [`Socket::write`] was given, TLS's own among them.
+    pub fn sent(&self) -> u64 {
+        match &self.stream {
+            Stream::Plain(_) => self.sent,
+            Stream::Tls(tls) => tls.get_ref().0.under().sent(),
+        }
     }
 
     /// Whether the peer has acknowledged something since `before`.
@@ -154,15 +212,9 @@ impl Socket {
 
     /// What has become of everything written so far.
     pub fn fate(&self) -> Fate {
-        let mut waiting = 0;
-        // SAFETY: the descriptor is open while `self.tcp` lives, and TIOCOUTQ writes one c_int, which `waiting` is.
-        let counted = unsafe { ioctl::outq(self.tcp.as_raw_fd(), &raw mut waiting) }.is_ok();
-        // In this order: a reset sets its error first and empties the queue then. A count after a reset means nothing,
-        // and neither does the end of input, which hides a reset that came behind it.
-        match self.tcp.take_error() {
-            Ok(None) if counted && waiting == 0 => Fate::Acknowledged,
-            Ok(None) if counted => Fate::OnItsWay(waiting),
-            _ => Fate::Reset,
+        match &self.stream {
+            Stream::Plain(tcp) => fate(tcp),
+            Stream::Tls(tls) => tls.get_ref().0.under().fate(),
         }
     }
 
@@ -171,19 +223,24 @@ impl Socket {
     /// # Errors
     /// The connection's.
     pub async fn end(&mut self) -> io::Result<()> {
-        self.tcp.shutdown().await
+        match &mut self.stream {
+            Stream::Plain(tcp) => tcp.shutdown().await,
+            Stream::Tls(tls) => tls.shutdown().await,
+        }
     }
 
     /// Ends the connection in order: says so, and listens a moment, so that what was answered arrives.
     pub async fn close(mut self) {
-        if self.tcp.shutdown().await.is_err() {
+        // A word of TLS's may have to wait for room.
+        if !matches!(timeout(LINGER, self.end()).await, Ok(Ok(()))) {
             return;
         }
+        let tcp = self.tcp();
         let mut heard = 0;
         let drain = async {
             let mut scrap = [0; 4096];
-            while heard < LINGER_BYTES && self.tcp.readable().await.is_ok() {
-                match self.tcp.try_read(&mut scrap) {
+            while heard < LINGER_BYTES && tcp.readable().await.is_ok() {
+                match tcp.try_read(&mut scrap) {
                     Ok(0) => return,
                     Ok(n) => heard += n,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -206,7 +263,18 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let result = match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Stream::Tls(tls) => match ready!(poll_fill(tls, cx)) {
+                Ok(bytes) => {
+                    let n = bytes.len().min(buf.remaining());
+                    buf.put_slice(&bytes[..n]);
+                    Pin::new(&mut **tls).consume(n);
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) => Poll::Ready(Err(error)),
+            },
+        };
         self.turn.bytes_read(&buf.filled()[before..]);
         result
     }
@@ -214,7 +282,10 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        let result = match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        };
         self.turn.write_blocked(result.is_pending());
         result
     }
@@ -224,22 +295,75 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        let result = match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+        };
         self.turn.write_blocked(result.is_pending());
         result
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        true
     }
 
-    /// hyper flushes the socket once it holds nothing back itself.
+    /// hyper flushes the socket once it holds nothing back itself. TLS may: it takes more than the kernel does.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Stream::Tls(tls) = &mut self.stream {
+            let result = Pin::new(tls).poll_flush(cx);
+            self.turn.write_blocked(result.is_pending());
+            ready!(result)?;
+        }
         self.turn.flushed();
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
     }
+}
+
+/// What has become of everything written to a connection.
+pub fn fate(tcp: &TcpStream) -> Fate {
+    let mut waiting = 0;
+    // SAFETY: the descriptor is open while `tcp` lives, and TIOCOUTQ writes one c_int, which `waiting` is.
+    let counted = unsafe { ioctl::outq(tcp.as_raw_fd(), &raw mut waiting) }.is_ok();
+    // In this order: a reset sets its error first and empties the queue then. A count after a reset means nothing,
+    // and neither does the end of input, which hides a reset that came behind it.
+    match tcp.take_error() {
+        Ok(None) if counted && waiting == 0 => Fate::Acknowledged,
+        Ok(None) if counted => Fate::OnItsWay(waiting),
+        _ => Fate::Reset,
+    }
+}
+
+fn append(unread: &mut Bytes, more: BytesMut) {
+    *unread = if unread.is_empty() { more.freeze() } else { [&unread[..], &more].concat().into() };
+}
+
+/// What TLS has for us; nothing at the peer's end. That is also a TCP connection's end without TLS's own, which no
+/// browser sends: whoever can forge the one on the way can also forge an acknowledgement, and a request says itself
+/// where it ends.
+fn poll_fill<'a>(tls: &'a mut TlsStream<Tcp>, cx: &mut Context<'_>) -> Poll<io::Result<&'a [u8]>> {
+    match ready!(Pin::new(tls).poll_fill_buf(cx)) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(&[])),
+        result => Poll::Ready(result),
+    }
+}
+
+/// Puts up to `max` bytes behind those unread.
+fn poll_unread(
+    tls: &mut TlsStream<Tcp>,
+    cx: &mut Context<'_>,
+    max: usize,
+    unread: &mut Bytes,
+) -> Poll<io::Result<usize>> {
+    let bytes = ready!(poll_fill(tls, cx))?;
+    let n = bytes.len().min(max);
+    append(unread, BytesMut::from(&bytes[..n]));
+    Pin::new(tls).consume(n);
+    Poll::Ready(Ok(n))
 }

@@ -6,12 +6,13 @@ use hyper::{Method, StatusCode, http::request::Parts};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Doors, http, lease,
+    Doors,
+    http::{self, Routed, Visit},
+    lease,
+    line::Line,
     outside::Outside,
     post::{Lease, Mode, Outcome, Receiver},
-    reply::{self, Reply},
-    socket::Socket,
-    turn::Turn,
+    reply,
 };
 use crate::{
     error::{Error, Kind},
@@ -31,34 +32,31 @@ pub struct Park {
     id: RequestId,
 }
 
-/// Serves a request on one of the dialect's addresses; never returns if it is to be parked.
+/// Serves a request on one of the dialect's addresses, as far as it needs no waiting.
 pub async fn handle(
     path: Path,
     parts: Parts,
     body: hyper::body::Incoming,
     doors: &Arc<Doors>,
-    turn: &Turn,
-    id: RequestId,
-) -> Reply {
+    visit: Visit,
+) -> Routed {
     let arrived = Instant::now();
     let close = http::ends_after(&parts);
     let answer = match read(path, &parts, body, doors).await {
-        Ok(request) => carry_out(request, http::origin(&parts, turn), http::authorization(&parts), doors).await,
+        Ok(request) => carry_out(request, http::origin(&parts, visit), http::authorization(&parts), doors).await,
         Err(refusal) => Err(refusal),
     };
     match answer {
-        Ok(Answer::Text(text)) => reply::json(text),
+        Ok(Answer::Text(text)) => Routed::Now(reply::json(text)),
         Ok(Answer::Wait(who, session, mode)) => {
             let deadline = arrived + doors.config.wait;
-            drop(parts);
-            turn.park(Outside::X0(Park { who, session, mode, close, deadline, id }));
-            std::future::pending().await
+            Routed::Outside(Outside::X0(Park { who, session, mode, close, deadline, id: visit.id }))
         }
         Err(Refusal { error, close }) => {
-            doors.refused(&error, id);
+            doors.refused(&error, visit.id);
             hold_back(doors).await;
             let reply = reply::json(error_text(path.is_legacy(), &error));
-            if close { reply::closing(reply) } else { reply }
+            Routed::Now(if close { reply::closing(reply) } else { reply })
         }
     }
 }
@@ -152,10 +150,10 @@ async fn hold_back(doors: &Doors) {
 }
 
 /// Waits for mail and answers. Returns whether the connection can serve another request.
-pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
+pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
     let legacy = park.mode == Mode::Show;
     let (outcome, ended) = match doors.post.receive(park.who.clone(), park.session.clone(), park.mode) {
-        Ok(receiver) => listen(receiver, &park, socket, doors).await,
+        Ok(receiver) => listen(receiver, &park, line, doors).await,
         Err(error) => (Err(error), false),
     };
     let (body, lease) = match outcome {
@@ -172,46 +170,36 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
     let close = park.close || ended || doors.life.is_draining();
     let body_bytes = Some(body.len());
     let head =
-        reply::Head { status: StatusCode::OK, content_type: reply::JSON, close, body_bytes, error: None, v1: false }
-            .text();
+        reply::Head { status: StatusCode::OK, content_type: reply::JSON, close, body_bytes, error: None, v1: false };
     // What the client sent before its answer proves nothing of it. What the runtime has not heard of yet is missed here,
     // and counts as sent after; x0's pages never send ahead.
-    socket.read_what_is_there(doors.config.header_bytes);
-    if let Err(error) = socket.write(head.as_bytes(), &body, doors.config.write_timeout).await {
+    line.note_what_is_there(doors.config.header_bytes);
+    if let Err(error) = line.answer(&head, body, doors.config.write_timeout).await {
         tracing::debug!(request = %park.id, session = %park.session, %error, "answer not written");
         return false;
     }
-    drop(body);
     match lease {
-        Some(lease) => settle_or_return(lease, socket, close, &park).await,
+        Some(lease) => settle_or_return(lease, line, close, &park).await,
         None => !close,
     }
 }
 
-/// Waits at the desk and at the socket. The flag says that the client has ended its side.
+/// Waits at the desk and for the client's end. The flag says that the client has ended its side.
 async fn listen(
     mut receiver: Receiver,
     park: &Park,
-    socket: &mut Socket,
+    line: &mut impl Line,
     doors: &Doors,
 ) -> (Result<Outcome, Error>, bool) {
-    let mut next = std::pin::pin!(receiver.next(doors.answer_max(), park.deadline));
-    loop {
-        let room = doors.config.header_bytes.saturating_sub(socket.unread.len());
-        tokio::select! {
-            biased;
-            outcome = &mut next => return (outcome, false),
-            read = socket.read_more(room), if room > 0 => match read {
-                Ok(0) | Err(_) => return (Ok(Outcome::Quiet), true),
-                // A pipelined request: it waits for its turn.
-                Ok(_) => {}
-            },
-        }
+    tokio::select! {
+        biased;
+        outcome = receiver.next(doors.answer_max(), park.deadline) => (outcome, false),
+        _ = line.ended(Some(doors.config.header_bytes)) => (Ok(Outcome::Quiet), true),
     }
 }
 
-async fn settle_or_return(lease: Lease, socket: &mut Socket, close: bool, park: &Park) -> bool {
-    let proof = lease::prove(socket, close).await;
+async fn settle_or_return(lease: Lease, line: &mut impl Line, close: bool, park: &Park) -> bool {
+    let proof = lease::prove(line, close).await;
     if proof.has_it {
         if let Err(error) = lease.settle().await {
             tracing::warn!(request = %park.id, session = %park.session, %error, "delivered, but not settled: it will come again");

@@ -12,8 +12,9 @@ use super::{
     super::{
         Doors,
         lease::{CALM, PATIENCE, PATIENCE_CLOSING, PAUSE_FIRST, PAUSE_LAST},
+        line::Line,
         reply,
-        socket::{Fate, Socket},
+        socket::Fate,
     },
     come_back, desk,
 };
@@ -26,9 +27,6 @@ use crate::{
     mailbox::{Batch, Max},
     wire::v1::{self, Goodbye},
 };
-
-/// What is read of a client that talks where it should listen.
-const CHATTER_BYTES: usize = 4096;
 
 /// A request for events that is to be served outside of hyper.
 #[derive(Debug)]
@@ -46,14 +44,14 @@ impl Park {
 }
 
 /// Streams until the client, or a newer one, or the relay's end ends it.
-pub async fn stream(park: Park, socket: &mut Socket, doors: &Doors) {
-    if socket.has_ended() {
+pub async fn stream(park: Park, line: &mut impl Line, doors: &Doors) {
+    if line.has_ended() {
         // Nobody listens, and somebody else may be the receiver by now.
         return;
     }
     let result = match open(&park, doors).await {
-        Ok((stream, start)) => Talk::new(&park, stream, start, socket, doors).run().await,
-        Err(error) => refuse(&error, &park, socket, doors).await,
+        Ok((stream, start)) => Talk::new(&park, stream, start, line, doors).run().await,
+        Err(error) => refuse(&error, &park, line, doors).await,
     };
     if let Err(error) = result {
         tracing::debug!(request = %park.id, session = %park.events.session, %error, "event stream broken off");
@@ -76,20 +74,20 @@ async fn open(park: &Park, doors: &Doors) -> Result<(Stream, Cursor), Error> {
     Ok((stream, start))
 }
 
-async fn refuse(error: &Error, park: &Park, socket: &mut Socket, doors: &Doors) -> io::Result<()> {
+async fn refuse(error: &Error, park: &Park, line: &mut impl Line, doors: &Doors) -> io::Result<()> {
     doors.refused(error, park.id);
     let body = v1::problem(error, park.id);
     let (status, body_bytes) = (reply::status(error), Some(body.len()));
     let head =
         reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error), v1: true };
-    socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await
+    line.answer(&head, body, doors.config.write_timeout).await
 }
 
 /// One stream under way.
-struct Talk<'a> {
+struct Talk<'a, L> {
     park: &'a Park,
     stream: Stream,
-    socket: &'a mut Socket,
+    line: &'a mut L,
     doors: &'a Doors,
     position: Cursor,
     ledger: Ledger,
@@ -100,25 +98,24 @@ struct Talk<'a> {
 enum Heard {
     /// Something for the client, or its end.
     Event(Event),
-    /// The client said something.
-    Chatter,
     /// The client will say nothing more. It may still listen, but no browser does.
     End,
     /// It is time to see what has become of what was written.
     Look,
 }
 
-impl<'a> Talk<'a> {
-    fn new(park: &'a Park, stream: Stream, start: Cursor, socket: &'a mut Socket, doors: &'a Doors) -> Self {
+impl<'a, L: Line> Talk<'a, L> {
+    fn new(park: &'a Park, stream: Stream, start: Cursor, line: &'a mut L, doors: &'a Doors) -> Self {
         let ledger = Ledger::default();
-        Self { park, stream, socket, doors, position: start, ledger, next_comment: Instant::now() }
+        Self { park, stream, line, doors, position: start, ledger, next_comment: Instant::now() }
     }
 
     async fn run(mut self) -> io::Result<()> {
         let (status, content_type) = (StatusCode::OK, reply::EVENTS);
-        let head = reply::Head { status, content_type, close: true, body_bytes: None, error: None, v1: true }.text();
+        let head = reply::Head { status, content_type, close: true, body_bytes: None, error: None, v1: true };
         let welcome = v1::events_head(&self.park.events.session, self.position);
-        self.write(&[head.as_bytes(), &welcome].concat()).await?;
+        let result = self.line.begin(&head, &welcome, self.doors.config.write_timeout).await;
+        self.wrote(result)?;
         let result = self.talk().await;
         self.stream.release(self.ledger.messages());
         result
@@ -141,7 +138,6 @@ impl<'a> Talk<'a> {
                     self.settle_the_rest().await;
                     return Ok(());
                 }
-                Heard::Chatter => self.socket.unread.clear(),
                 Heard::End => {
                     self.settle_the_rest().await;
                     return Ok(());
@@ -170,7 +166,7 @@ impl<'a> Talk<'a> {
         tokio::select! {
             biased;
             event = event => event.map(Heard::Event).map_err(io::Error::other),
-            read = self.socket.read_more(CHATTER_BYTES) => Ok(if read? == 0 { Heard::End } else { Heard::Chatter }),
+            ended = self.line.ended(None) => ended.map(|()| Heard::End),
             () = sleep_until(self.ledger.look_at()), if !self.ledger.is_empty() => Ok(Heard::Look),
         }
     }
@@ -187,8 +183,13 @@ impl<'a> Talk<'a> {
     }
 
     async fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        self.socket.write(&[], text, self.doors.config.write_timeout).await?;
-        self.ledger.written += text.len() as u64;
+        let result = self.line.go_on(text, self.doors.config.write_timeout).await;
+        self.wrote(result)
+    }
+
+    fn wrote(&mut self, result: io::Result<()>) -> io::Result<()> {
+        result?;
+        self.ledger.written = self.line.written();
         let keepalive = self.doors.v1.as_ref().map_or(PATIENCE, |v1| v1.keepalive);
         self.next_comment = Instant::now() + keepalive;
         Ok(())
@@ -197,7 +198,7 @@ impl<'a> Talk<'a> {
     /// Settles what the client has; an error if the connection is of no use any more.
     async fn settle_what_arrived(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        let fate = self.socket.fate();
+        let fate = self.line.fate();
         if let Some(upto) = self.ledger.look(fate, now)? {
             self.acknowledge(upto).await;
         }

@@ -14,16 +14,16 @@ use hyper::{
 };
 
 use super::{
-    Doors, http,
+    Doors,
+    http::{self, Routed, Visit},
     outside::Outside,
     reply::{self, Reply},
-    turn::Turn,
 };
 use crate::{
     error::{Error, Kind},
     gate::Gate,
     hub::{self, Haste, Hub},
-    id::{RequestId, SessionId},
+    id::SessionId,
     settings,
     wire::v1::{self, Draft},
 };
@@ -99,18 +99,16 @@ pub fn is_at(path: &str) -> bool {
     path.starts_with("/v1/") || path == "/v1"
 }
 
-/// Serves a request of protocol v1; never returns if it is to be served outside of hyper.
-pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Turn, id: RequestId) -> Reply {
+/// Serves a request of protocol v1, as far as it needs no waiting.
+pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Routed {
+    let id = visit.id;
     let answer = match Place::of(parts.uri.path()) {
-        Some(place) => serve(&place, &parts, body, doors, turn, id).await.map_err(|refusal| (refusal, Some(place))),
+        Some(place) => serve(&place, &parts, body, doors, visit).await.map_err(|refusal| (refusal, Some(place))),
         None => Err((Error::new(Kind::NotFound, "nothing lives here; /docs says what does").into(), None)),
     };
     match answer {
-        Ok(Answer::Now(status, text)) => with_exposed(reply::reply(status, reply::JSON, text)),
-        Ok(Answer::Outside(outside)) => {
-            turn.park(outside);
-            std::future::pending().await
-        }
+        Ok(Answer::Now(status, text)) => Routed::Now(with_exposed(reply::reply(status, reply::JSON, text))),
+        Ok(Answer::Outside(outside)) => Routed::Outside(outside),
         Err((Refusal { error, close }, place)) => {
             doors.refused(&error, id);
             let mut reply = with_exposed(reply::problem(&error, id));
@@ -126,7 +124,7 @@ pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, turn: &Tur
                 }
                 _ => {}
             }
-            if close { reply::closing(reply) } else { reply }
+            Routed::Now(if close { reply::closing(reply) } else { reply })
         }
     }
 }
@@ -153,15 +151,15 @@ async fn serve(
     parts: &Parts,
     body: Incoming,
     doors: &Arc<Doors>,
-    turn: &Turn,
-    id: RequestId,
+    visit: Visit,
 ) -> Result<Answer, Refusal> {
+    let id = visit.id;
     let lost = |error| Refusal { error, close: true };
     http::check_framing(parts).map_err(lost)?;
     // A body that is not asked for must not be taken for the next request.
     let body = http::body(body, &doors.config).await.map_err(lost)?;
     let Desk { hub, gate, limits, .. } = desk(doors)?;
-    let who = gate.identify(http::origin(parts, turn), http::authorization(parts))?;
+    let who = gate.identify(http::origin(parts, visit), http::authorization(parts))?;
     let count = |verb| doors.metrics.request("v1", verb);
     let ok = |text| Ok(Answer::Now(StatusCode::OK, text));
     let query = parts.uri.query();

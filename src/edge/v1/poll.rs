@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Doors, lease, reply, socket::Socket},
+    super::{Doors, lease, line::Line, reply},
     come_back, desk,
 };
 use crate::{
@@ -49,9 +49,9 @@ struct Answer {
 }
 
 /// Waits for messages and answers. Returns whether the connection can serve another request.
-pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
+pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
     let mut ended = false;
-    let answer = answer(&park, socket, &mut ended, doors).await;
+    let answer = answer(&park, line, &mut ended, doors).await;
     let close = park.close || ended || doors.life.is_draining();
     let (status, content_type, body) = match &answer {
         Ok(Answer { batch, extra, .. }) => (StatusCode::OK, reply::JSON, v1::answer(batch, *extra)),
@@ -69,16 +69,15 @@ pub async fn wait(park: Park, socket: &mut Socket, doors: &Doors) -> bool {
         v1: true,
     };
     // What the client sent before its answer proves nothing of it.
-    socket.read_what_is_there(doors.config.header_bytes);
-    if let Err(error) = socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await {
+    line.note_what_is_there(doors.config.header_bytes);
+    if let Err(error) = line.answer(&head, body, doors.config.write_timeout).await {
         tracing::debug!(request = %park.id, session = %park.poll.session, %error, "answer not written");
         return false;
     }
-    drop(body);
     let Some(asked) = answer.ok().filter(|answer| !answer.batch.is_empty()).map(|answer| answer.asked) else {
         return !close;
     };
-    let proof = lease::prove(socket, close).await;
+    let proof = lease::prove(line, close).await;
     if proof.has_it
         && let Some(asked) = asked
         && let Ok((hub, admission)) = admit(&park, doors)
@@ -94,13 +93,13 @@ fn admit<'a>(park: &Park, doors: &'a Doors) -> Result<(&'a Hub, Admission<gate::
     Ok((desk.hub, desk.gate.receive(&park.who, park.poll.session.clone())?))
 }
 
-async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Doors) -> Result<Answer, Error> {
+async fn answer(park: &Park, line: &mut impl Line, ended: &mut bool, doors: &Doors) -> Result<Answer, Error> {
     let (hub, admission) = admit(park, doors)?;
     let after = park.poll.after;
     if let Some(after) = after {
         hub.acknowledge(&admission, after, Haste::Soon).await?;
     }
-    if socket.has_ended() {
+    if line.has_ended() {
         // What it asked for came late, perhaps behind a newer receiver of the same client: it is shown, and nothing more.
         *ended = true;
         let batch = hub.glance(&admission, after, park.max).await?;
@@ -112,20 +111,12 @@ async fn answer(park: &Park, socket: &mut Socket, ended: &mut bool, doors: &Door
     let asked = Asked { at, named: after.is_some(), connection: park.id.connection };
     let event = {
         let held_back = hub.hold_back(&admission, asked);
-        let mut listening = std::pin::pin!(listen(&mut stream, park, held_back));
-        loop {
-            let room = doors.config.header_bytes.saturating_sub(socket.unread.len());
-            tokio::select! {
-                biased;
-                event = &mut listening => break event?,
-                read = socket.read_more(room), if room > 0 => match read {
-                    Ok(0) | Err(_) => {
-                        *ended = true;
-                        break Event::Quiet;
-                    }
-                    // A pipelined request: it waits for its turn.
-                    Ok(_) => {}
-                },
+        tokio::select! {
+            biased;
+            event = listen(&mut stream, park, held_back) => event?,
+            _ = line.ended(Some(doors.config.header_bytes)) => {
+                *ended = true;
+                Event::Quiet
             }
         }
     };
