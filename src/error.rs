@@ -70,6 +70,8 @@ kinds! {
     NotFound: Client, retry false, 404, close 1008, "not_found", "NotFound", "Not found";
     /// The credentials do not allow this.
     Forbidden: Client, retry false, 403, close 1008, "forbidden", "Forbidden", "Not permitted";
+    /// The web page that asks comes from an origin that may not.
+    OriginRefused: Client, retry false, 403, close 1008, "origin_refused", "OriginNotAllowed", "Origin not allowed";
     /// The mailbox has no room for the message.
     MailboxFull: Client, retry true, 507, close 1013, "mailbox_full", "MailboxFull", "Mailbox full";
     /// No room for another mailbox.

@@ -33,6 +33,12 @@ pub struct Gateway {
 pub struct Http {
     /// Addresses to listen on; none if there is to be no HTTP. An inherited listening socket stands for all of them.
     pub listen: Vec<SocketAddr>,
+    /// Addresses to listen on that speak TLS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// What TLS is spoken with.
+    pub tls: Option<Tls>,
+    /// The web pages that may use it, as [`crate::gate::Origins`] reads them.
+    pub origins: Vec<String>,
     /// `true` if `auth = "open"` was asked for by name, not just defaulted.
     pub open_by_name: bool,
     /// How long a receiver's request waits for mail.
@@ -59,6 +65,15 @@ pub struct Http {
     pub write_timeout: Duration,
     /// Whether there are pages for browsers.
     pub pages: bool,
+}
+
+/// The files that TLS is spoken with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// The certificate chain, in PEM.
+    pub cert: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// Where the control socket is to be, and whose.

@@ -18,7 +18,7 @@ pub async fn run(matches: &ArgMatches) -> Done {
     let listen = std::env::var("X0_RELAY_LISTEN").ok().filter(|_| !matches.contains_id("url"));
     let mut relay = match listen.as_deref().map(str::trim) {
         Some("none") => return over_socket(matches).await,
-        Some(listen) => Relay::at(&format!("http://{}", local(listen)))?,
+        Some(listen) => Relay::at(&format!("http://{}", local(listen)), matches)?,
         None => Relay::named(matches)?,
     };
     let answer = timeout(ANSWER, relay.ask(Method::GET, "/readyz", String::new())).await;

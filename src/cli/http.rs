@@ -1,4 +1,4 @@
-//! One relay over HTTP, for `send`, `watch` and `health`: a connection that is opened when it is needed.
+//! One relay over HTTP or HTTPS, for `send`, `watch` and `health`: a connection that is opened when it is needed.
 
 use std::time::Duration;
 
@@ -11,9 +11,13 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 
-use super::Failure;
+use super::{Failure, trust::Trust};
 use crate::lifecycle::{Lifecycle, Task};
 
 /// How long a connection may take.
@@ -21,7 +25,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// A relay's address, and the connection to it.
 pub struct Relay {
+    url: String,
     authority: String,
+    /// Over TLS, if the URL says so.
+    trust: Option<Trust>,
     life: Lifecycle,
     connection: Option<(SendRequest<Full<Bytes>>, Task)>,
 }
@@ -32,28 +39,30 @@ impl Relay {
     /// # Errors
     /// The URL is none that is understood.
     pub fn named(matches: &ArgMatches) -> Result<Self, Failure> {
-        Self::at(matches.get_one::<String>("url").map_or("http://127.0.0.1:8080", String::as_str))
+        Self::at(matches.get_one::<String>("url").map_or("http://127.0.0.1:8080", String::as_str), matches)
     }
 
     /// The relay at a URL without a path.
     ///
     /// # Errors
     /// The URL is none that is understood.
-    pub fn at(url: &str) -> Result<Self, Failure> {
+    pub fn at(url: &str, matches: &ArgMatches) -> Result<Self, Failure> {
         let wrong = || Failure::usage(format!("{url:?} is no URL such as http://127.0.0.1:8080"));
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(Failure::usage("TLS is not spoken here; name an http:// address")),
+        let (secure, usual_port) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
             _ => return Err(wrong()),
-        }
+        };
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(Failure::usage(format!("{url:?} has a path; x0's addresses are at the root of a relay")));
         }
         let authority = uri.authority().ok_or_else(wrong)?;
-        let authority =
-            if authority.port().is_some() { authority.to_string() } else { format!("{}:80", authority.host()) };
-        Ok(Self { authority, life: Lifecycle::start(), connection: None })
+        let trust = secure.then(|| Trust::named(matches, authority.host())).transpose()?;
+        let host = authority.host();
+        let authority = if authority.port().is_some() { authority.to_string() } else { format!("{host}:{usual_port}") };
+        let url = format!("{}://{authority}", if secure { "https" } else { "http" });
+        Ok(Self { url, authority, trust, life: Lifecycle::start(), connection: None })
     }
 
     /// Sends a request and reads its answer whole.
@@ -61,9 +70,7 @@ impl Relay {
     /// # Errors
     /// The relay cannot be reached, or broke off.
     pub async fn ask(&mut self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), Failure> {
-        let away = |error: &dyn std::fmt::Display| {
-            Failure::unreachable(format!("no relay at http://{}: {error}", self.authority))
-        };
+        let away = |error: &dyn std::fmt::Display| Failure::unreachable(format!("no relay at {}: {error}", self.url));
         let mut open = self.connection.take();
         if let Some((sender, _)) = &mut open
             && sender.ready().await.is_err()
@@ -74,13 +81,14 @@ impl Relay {
             Some(open) => open,
             None => {
                 let tcp = timeout(CONNECT, TcpStream::connect(&self.authority)).await.map_err(|error| away(&error))?;
-                let (sender, connection) =
-                    handshake(TokioIo::new(tcp.map_err(|error| away(&error))?)).await.map_err(|error| away(&error))?;
-                let task = self.life.spawn(async move {
-                    // Whoever waits for an answer is told.
-                    let _ = connection.await;
-                });
-                (sender, task)
+                let tcp = tcp.map_err(|error| away(&error))?;
+                match &self.trust {
+                    None => self.open(tcp).await.map_err(|error| away(&error))?,
+                    Some(trust) => {
+                        let tls = timeout(CONNECT, trust.secure(tcp)).await.map_err(|error| away(&error))?;
+                        self.open(tls.map_err(|error| away(&error))?).await.map_err(|error| away(&error))?
+                    }
+                }
             }
         };
         let request = Request::builder()
@@ -95,5 +103,17 @@ impl Relay {
         let body = answer.into_body().collect().await.map_err(|error| away(&error))?.to_bytes();
         self.connection = Some((sender, task));
         Ok((status, body))
+    }
+
+    async fn open<C>(&self, connection: C) -> hyper::Result<(SendRequest<Full<Bytes>>, Task)>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = handshake(TokioIo::new(connection)).await?;
+        let task = self.life.spawn(async move {
+            // Whoever waits for an answer is told.
+            let _ = connection.await;
+        });
+        Ok((sender, task))
     }
 }

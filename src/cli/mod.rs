@@ -17,10 +17,11 @@ mod logs;
 mod send;
 mod serve;
 mod show;
+mod trust;
 mod watch;
 
 /// Environment variables that are no settings of `serve` and `gateway`.
-const OTHER_VARIABLES: &[&str] = &["X0_RELAY_URL"];
+const OTHER_VARIABLES: &[&str] = &["X0_RELAY_URL", "X0_RELAY_CA"];
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -124,7 +125,7 @@ fn command() -> Command {
         .subcommand(
             Command::new("send")
                 .about("Send a message to a session")
-                .args([url(), socket("Send over this control socket instead of HTTP"), json()])
+                .args([url(), ca(), socket("Send over this control socket instead of HTTP"), json()])
                 .arg(Arg::new("from").long("from").value_name("SESSION").default_value("x0-relay").help("Who sends"))
                 .arg(Arg::new("session").value_name("SESSION").required(true).help("Who receives"))
                 .arg(Arg::new("payload").value_name("JSON").help("The message, a JSON object; standard input if missing or -"))
@@ -133,7 +134,7 @@ fn command() -> Command {
         .subcommand(
             Command::new("watch")
                 .about("Receive a session's messages, and print them as they come")
-                .args([url(), socket("Receive over this control socket instead of HTTP"), json()])
+                .args([url(), ca(), socket("Receive over this control socket instead of HTTP"), json()])
                 .arg(
                     Arg::new("count")
                         .long("count")
@@ -160,7 +161,7 @@ fn command() -> Command {
                 .arg(Arg::new("session").value_name("SESSION").required(true).help("Whose messages")),
         )
         .subcommand(operator("drain", "End the relay in order, and wait until it has ended"))
-        .subcommand(Command::new("health").about("Ask whether the relay is ready: exit code 0 if it is, 1 or 3 if not").arg(url()))
+        .subcommand(Command::new("health").about("Ask whether the relay is ready: exit code 0 if it is, 1 or 3 if not").args([url(), ca()]))
 }
 
 /// What is said of one start alone, and has no place in the environment or the file.
@@ -200,6 +201,15 @@ fn url() -> Arg {
         .value_name("URL")
         .env("X0_RELAY_URL")
         .help("Where the relay is [default: http://127.0.0.1:8080]")
+}
+
+fn ca() -> Arg {
+    Arg::new("ca")
+        .long("ca")
+        .value_name("FILE")
+        .env("X0_RELAY_CA")
+        .value_parser(clap::value_parser!(std::path::PathBuf))
+        .help("Who vouches for a relay at https://: certificates in PEM [default: whom the system trusts]")
 }
 
 fn socket(help: &'static str) -> Arg {

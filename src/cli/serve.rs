@@ -187,13 +187,17 @@ fn relay_banner(server: &Server, pages: bool) -> String {
         Some(dir) => format!("  messages       on disk in {}", dir.display()),
     });
     lines.push("  access         open: whoever reaches it may send and receive".to_owned());
-    if let Some(mut address) = server.addresses.first().copied() {
+    // Without TLS if there is a choice: a certificate is rarely good for an address of this machine.
+    let best = server.addresses.iter().find(|(_, secure)| !secure).or(server.addresses.first());
+    if let Some((mut address, secure)) = best.copied() {
+        let scheme = scheme(secure);
         // What stands for every address of this machine is none that a browser could go to.
         if address.ip().is_unspecified() {
             address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
-        let url = if address.port() == 8080 { String::new() } else { format!(" --url http://{address}") };
-        let browser = if pages { format!("http://{address} in a browser, or ") } else { String::new() };
+        let usual = address.port() == 8080 && !secure;
+        let url = if usual { String::new() } else { format!(" --url {scheme}://{address}") };
+        let browser = if pages { format!("{scheme}://{address} in a browser, or ") } else { String::new() };
         lines.push(format!("  try            {browser}in two terminals"));
         lines.push(format!("                 x0-relay watch tab-b{url}"));
         lines.push(format!("                 x0-relay send tab-b '{{\"hello\":\"world\"}}'{url}"));
@@ -212,6 +216,12 @@ fn gateway_banner(server: &Server) -> String {
 
 fn banner_head(what: &str, server: &Server) -> Vec<String> {
     let mut lines = vec![format!("x0-relay {}", env!("CARGO_PKG_VERSION"))];
-    lines.extend(server.addresses.iter().map(|address| format!("  {what:<14} http://{address}")));
+    lines.extend(
+        server.addresses.iter().map(|(address, secure)| format!("  {what:<14} {}://{address}", scheme(*secure))),
+    );
     lines
+}
+
+const fn scheme(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The settings that count as soon as they are changed. All others count from the next start.
-pub const LIVE: &[&str] = &["log-level"];
+pub const LIVE: &[&str] = &["log-level", "origins", "tls-cert", "tls-key"];
 
 /// What each setting is, by its key.
 pub type Values = BTreeMap<&'static str, Vec<Value>>;

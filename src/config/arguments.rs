@@ -5,10 +5,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, builder::ValueParser};
 
-use super::{
-    options::{Command, SETTINGS, Setting},
-    value::Kind,
-};
+use super::options::{Command, SETTINGS, Setting};
 
 /// The flags of `command`, each under its heading.
 #[must_use]
@@ -25,14 +22,14 @@ fn arg(setting: &'static Setting, command: Command) -> Arg {
         _ => setting.shown_default(),
     };
     let ends = format!("[default: {default}] [env: {}]", setting.environment());
-    let several = if setting.kind == Kind::Addresses { " May be given several times." } else { "" };
+    let several = if setting.kind.is_list() { " May be given several times." } else { "" };
     Arg::new(setting.key)
         .long(setting.key)
         .value_name(setting.kind.placeholder())
         .value_parser(ValueParser::os_string())
         // So that "-1" gets our answer, which names the range.
         .allow_negative_numbers(true)
-        .action(if setting.kind == Kind::Addresses { ArgAction::Append } else { ArgAction::Set })
+        .action(if setting.kind.is_list() { ArgAction::Append } else { ArgAction::Set })
         .help_heading(setting.heading.text())
         .help(format!("{} {ends}", setting.help))
         .long_help(format!("{}.{several}\n{}\nAllowed: {}.\n{ends}", setting.help, setting.why, setting.kind.range()))

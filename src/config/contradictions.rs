@@ -14,6 +14,8 @@ use crate::{id::SESSION_BYTES_MAX, message::MESSAGE_OVERHEAD_BYTES, wire::v1::KI
 pub fn find(settings: &mut Settings, command: Command, inherits: bool) {
     let mut faults = Vec::new();
     listen(settings, &mut faults);
+    tls(settings, &mut faults);
+    origins(settings, &mut faults);
     group(settings, &mut faults);
     match command {
         Command::Serve => {
@@ -54,13 +56,11 @@ fn other(settings: &Settings, key: &str) -> String {
 }
 
 fn listen(settings: &Settings, faults: &mut Vec<Fault>) {
-    if !settings.is_sound("listen") {
-        return;
-    }
     let open_by_accident = settings.is_sound("auth") && settings.given("auth").is_empty();
-    let given = settings.given("listen");
+    let sound = |key: &&str| settings.is_sound(key);
+    let given = ["listen", "tls-listen"].into_iter().filter(sound).map(|key| settings.given(key));
     let mut seen: Vec<SocketAddr> = Vec::new();
-    for one in given {
+    for (given, one) in given.flat_map(|given| given.iter().map(move |one| (given, one))) {
         let Value::Addresses(addresses) = &one.value else { continue };
         let mut fault = |wrong: Wrong| faults.push(wrong.at(one.source.clone(), one.said.clone()));
         if addresses.is_empty() && given.len() > 1 {
@@ -90,6 +90,46 @@ fn listen(settings: &Settings, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Addresses that speak TLS without what it needs, and the other way round.
+fn tls(settings: &Settings, faults: &mut Vec<Fault>) {
+    if !["tls-listen", "tls-cert", "tls-key"].iter().all(|key| settings.is_sound(key)) {
+        return;
+    }
+    let [cert, key] = ["tls-cert", "tls-key"].map(|key| settings.path(key).is_some());
+    let mut fault = |at: &str, wrong: String, right: &str| {
+        faults.push(fault_at(settings, &[at], Wrong::new(wrong, right)));
+    };
+    if cert != key {
+        let (there, missing) = if cert { ("tls-cert", "tls-key") } else { ("tls-key", "tls-cert") };
+        let wrong = format!("TLS needs both, with {}", other(settings, missing));
+        fault(there, wrong, "name the file of the other too, or leave both out");
+    } else if !settings.addresses("tls-listen").is_empty() && !cert {
+        let wrong = format!("TLS needs a certificate, with {}", other(settings, "tls-cert"));
+        fault("tls-listen", wrong, "name its files: tls-cert and tls-key");
+    } else if settings.addresses("tls-listen").is_empty() && cert {
+        let wrong = format!("a certificate that nobody is shown, with {}", other(settings, "tls-listen"));
+        fault("tls-cert", wrong, "say where TLS is spoken, such as tls-listen = \"0.0.0.0:8443\", or leave it out");
+    }
+}
+
+fn origins(settings: &Settings, faults: &mut Vec<Fault>) {
+    if !(settings.is_sound("origins") && settings.is_sound("auth")) {
+        return;
+    }
+    let given = settings.given("origins");
+    for one in given {
+        let Value::Origins(origins) = &one.value else { continue };
+        let mut fault = |wrong: Wrong| faults.push(wrong.at(one.source.clone(), one.said.clone()));
+        if origins.is_empty() && given.len() > 1 {
+            fault(Wrong::new("\"none\" beside origins", "write \"none\" alone, or leave it out"));
+        }
+        if origins.iter().any(|origin| origin == "*") && !settings.is_open() {
+            let wrong = format!("every page of the web could use a visitor's access, with {}", other(settings, "auth"));
+            fault(Wrong::new(wrong, "list the origins of your pages, such as \"https://app.example\""));
+        }
+    }
+}
+
 fn reached_by(ip: IpAddr) -> &'static str {
     if ip.is_unspecified() { "everybody who reaches this machine" } else { "everybody who reaches this address" }
 }
@@ -113,10 +153,15 @@ fn group(settings: &Settings, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Whether there is no address to listen on, and nobody meant another.
+fn no_http(settings: &Settings) -> bool {
+    ["listen", "tls-listen"].iter().all(|key| settings.is_sound(key) && settings.addresses(key).is_empty())
+}
+
 /// A server that nobody can reach.
 fn doors(settings: &Settings, faults: &mut Vec<Fault>) {
-    let closed = settings.addresses().is_empty() && settings.socket() == Some(None);
-    if closed && settings.is_sound("listen") && settings.is_sound("socket") {
+    let closed = no_http(settings) && settings.socket() == Some(None);
+    if closed && settings.is_sound("socket") {
         let wrong = format!("nobody could reach the relay, because there is also {}", other(settings, "socket"));
         let right = "listen on an address, such as \"127.0.0.1:8080\", or give the socket a path";
         faults.push(fault_at(settings, &["listen"], Wrong::new(wrong, right)));
@@ -156,7 +201,7 @@ fn rivals<'a>(settings: &Settings, first: &'a str, second: &'a str) -> (&'a str,
 }
 
 fn gateway(settings: &Settings, faults: &mut Vec<Fault>) {
-    if settings.is_sound("listen") && settings.addresses().is_empty() {
+    if no_http(settings) {
         let wrong = Wrong::new("a gateway is nothing but HTTP", "give it an address, such as \"127.0.0.1:8080\"");
         faults.push(fault_at(settings, &["listen"], wrong));
     }
@@ -168,8 +213,8 @@ fn gateway(settings: &Settings, faults: &mut Vec<Fault>) {
 }
 
 fn drain(settings: &Settings, faults: &mut Vec<Fault>) {
-    let unseen = settings.addresses().is_empty() && !settings.duration("drain-notice").is_zero();
-    if unseen && settings.is_sound("listen") && settings.is_sound("drain-notice") {
+    let unseen = no_http(settings) && !settings.duration("drain-notice").is_zero();
+    if unseen && settings.is_sound("drain-notice") {
         let wrong =
             format!("a notice that nobody can see: /readyz is HTTP, and there is {}", other(settings, "listen"));
         faults.push(fault_at(settings, &["drain-notice"], Wrong::new(wrong, "leave it out, or listen on an address")));
@@ -252,6 +297,57 @@ mod tests {
             "relay.toml:1: user = 33: a user by number, without a group: the process would keep the group that it was started \
              with; set group too, such as group = 33 (--group 33), or give the user's name",
         );
+    }
+
+    #[test]
+    fn tls_needs_an_address_a_certificate_and_a_key() {
+        let faults = |flags: &[&str]| Sources { flags, ..Sources::default() }.serve().err();
+        let (address, cert, key) = (["--tls-listen", "127.0.0.1:1"], ["--tls-cert", "c"], ["--tls-key", "k"]);
+        let all = [address, cert, key].concat();
+        let serve = Sources { flags: &all, ..Sources::default() }.serve().expect("all there");
+        assert_eq!(serve.http.tls_listen, ["127.0.0.1:1".parse().unwrap()]);
+        assert_eq!(serve.http.tls.map(|tls| tls.key), Some("k".into()));
+        one(
+            &faults(&address).unwrap(),
+            "--tls-listen \"127.0.0.1:1\": TLS needs a certificate, with tls-cert = none (the default); name its files: \
+             tls-cert and tls-key",
+        );
+        one(
+            &faults(&[address, key].concat()).unwrap(),
+            "--tls-key \"k\": TLS needs both, with tls-cert = none (the default); name the file of the other too, or leave \
+             both out",
+        );
+        one(
+            &faults(&[cert, key].concat()).unwrap(),
+            "--tls-cert \"c\": a certificate that nobody is shown, with tls-listen = none (the default); say where TLS is \
+             spoken, such as tls-listen = \"0.0.0.0:8443\", or leave it out",
+        );
+        one(
+            &faults(&[&all[..], &["--listen", "127.0.0.1:1"]].concat()).unwrap(),
+            "--tls-listen \"127.0.0.1:1\": 127.0.0.1:1 is there twice; keep one of the two",
+        );
+        let open = faults(&["--tls-listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k"]).unwrap();
+        assert!(open[0].contains("nothing asks who they are"), "{open:?}");
+        let alone = [&all[..], &["--listen", "none", "--socket", "none", "--drain-notice", "1s"]].concat();
+        assert_eq!(faults(&alone), None);
+    }
+
+    #[test]
+    fn origins_are_listed_and_told_apart_from_what_is_none() {
+        let origins = |file: &str| Sources { file, ..Sources::default() }.serve().map(|serve| serve.http.origins);
+        assert_eq!(origins("").unwrap(), ["*"]);
+        assert_eq!(origins("origins = \"none\"").unwrap(), [""; 0]);
+        assert_eq!(
+            origins("origins = [\"https://app.example\", \"https://*.example:8443\"]").unwrap(),
+            ["https://app.example", "https://*.example:8443"]
+        );
+        one(
+            &of_file("origins = \"https://app.example/\""),
+            "relay.toml:1: origins = \"https://app.example/\": \"https://app.example/\" has a path, and an origin has none; \
+             leave the \"/\" at its end out",
+        );
+        assert!(of_file("origins = \"app.example\"")[0].contains("is not an origin; write scheme, host and"));
+        assert!(of_file("origins = \"null\"")[0].contains("every page that hides where it is from"));
     }
 
     #[test]

@@ -189,10 +189,15 @@ type Item = (Result<OsString, Vec<Wrong>>, Range<usize>);
 /// The texts in a value, each with its place: one, or for a list its items.
 fn items(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<Vec<Item>, Wrong> {
     match (kind, value.get_ref()) {
-        (Kind::Addresses, DeValue::Array(array)) if array.is_empty() => {
-            Err(Wrong::new("an empty list", "write \"none\" for no HTTP, or leave it out for the default"))
-        }
-        (Kind::Addresses, DeValue::Array(array)) => Ok(array
+        (kind, DeValue::Array(array)) if kind.is_list() && array.is_empty() => Err(Wrong::new(
+            "an empty list",
+            if kind == Kind::Addresses {
+                "write \"none\" for no HTTP, or leave it out for the default"
+            } else {
+                "write \"none\", or leave it out for the default"
+            },
+        )),
+        (kind, DeValue::Array(array)) if kind.is_list() => Ok(array
             .iter()
             .map(|item| (text(kind, item.get_ref()).map_err(|wrong| vec![wrong]), item.span()))
             .collect()),
@@ -212,7 +217,10 @@ fn text(kind: Kind, value: &DeValue<'_>) -> Result<OsString, Wrong> {
         Kind::Duration(..) => ("a string with a unit, such as \"10s\"", string(value)),
         Kind::Addresses => ("a string such as \"127.0.0.1:8080\", or a list of them", string(value)),
         Kind::Sync(..) => ("a string: \"always\", or with a unit, such as \"1s\"", string(value)),
-        Kind::Choice(_) | Kind::Socket | Kind::Directory | Kind::File => ("a string in quotes", string(value)),
+        Kind::Origins => ("a string such as \"https://app.example\", or a list of them", string(value)),
+        Kind::Choice(_) | Kind::Socket | Kind::Directory | Kind::ReadFile | Kind::File => {
+            ("a string in quotes", string(value))
+        }
     };
     text.map(OsString::from).ok_or_else(|| Wrong::new(a_type(value), format!("write {wanted}")))
 }

@@ -10,6 +10,7 @@ pub mod fault;
 mod file;
 mod names;
 pub mod options;
+mod origins;
 #[cfg(test)]
 mod papers;
 pub mod resolve;
@@ -26,7 +27,7 @@ pub use fault::Fault;
 pub use resolve::{check, gateway, serve};
 
 pub use crate::settings::{
-    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, V1,
+    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, Tls, V1,
 };
 
 /// Where the control socket is unless somebody says otherwise, for this user.

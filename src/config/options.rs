@@ -142,6 +142,40 @@ pub static SETTINGS: &[Setting] = &[
         "An address that other machines reach needs it to be set by name, so that nobody opens the relay by accident.",
     ),
     row(
+        "tls-listen",
+        BOTH,
+        (Addresses, Kind::Addresses),
+        Text("none"),
+        "Where HTTPS is served, beside what listen names: one address, or several",
+        "To be reached over networks that you do not trust, without a proxy in front. Needs tls-cert and tls-key; listen = \
+         \"none\" leaves HTTPS alone. An inherited or taken listening socket speaks TLS if its address stands here.",
+    ),
+    row(
+        "tls-cert",
+        BOTH,
+        (Addresses, Kind::ReadFile),
+        Text("none"),
+        "The certificate for tls-listen and those that vouch for it, in PEM",
+        "The whole chain, the relay's own certificate first (fullchain.pem of most tools). Read again when it changes.",
+    ),
+    row(
+        "tls-key",
+        BOTH,
+        (Addresses, Kind::ReadFile),
+        Text("none"),
+        "The private key of tls-cert, in PEM",
+        "Read again when it changes: by the relay's user then, if user is set.",
+    ),
+    row(
+        "origins",
+        BOTH,
+        (Addresses, Kind::Origins),
+        Described("* while auth is open, else none"),
+        "Which web pages may use the relay: their origins, * for all, none for the relay's own pages alone",
+        "A browser lets no page of another origin read an answer, and the relay serves none. x0's pages are always of another \
+         origin. Programs that are no browsers do not care.",
+    ),
+    row(
         "socket",
         BOTH,
         (Addresses, Kind::Socket),

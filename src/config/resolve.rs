@@ -12,7 +12,7 @@ use std::{
 use clap::ArgMatches;
 
 use super::{
-    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, V1,
+    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, Tls, V1,
     again::Values,
     arguments, contradictions, default_socket_in,
     fault::{Fault, Source, Wrong, quoted},
@@ -38,7 +38,7 @@ pub struct Given {
 /// What all sources say together.
 #[derive(Default)]
 pub struct Settings {
-    /// By key, from the strongest source that has it. Only a list of addresses has more than one.
+    /// By key, from the strongest source that has it. Only a list has more than one.
     given: BTreeMap<&'static str, Vec<Given>>,
     /// Settings that somebody means to set, but not as it stands.
     unsound: BTreeSet<&'static str>,
@@ -254,19 +254,49 @@ impl Settings {
         }
     }
 
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let values = match self.given("listen") {
-            [] => vec![self.value("listen")],
+    /// Everything that was said about `key`, which is a list.
+    fn list(&self, key: &str) -> Vec<Value> {
+        match self.given(key) {
+            [] => vec![self.value(key)],
             given => given.iter().map(|given| given.value.clone()).collect(),
-        };
+        }
+    }
+
+    /// The addresses of `listen` or `tls-listen`.
+    pub(super) fn addresses(&self, key: &str) -> Vec<SocketAddr> {
         let mut addresses = Vec::new();
-        for value in values {
+        for value in self.list(key) {
             match value {
                 Value::Addresses(some) => addresses.extend(some),
-                other => unreachable!("listen is no address: {other:?}"),
+                other => unreachable!("{key} is no address: {other:?}"),
             }
         }
         addresses
+    }
+
+    /// Whether everybody who reaches the relay may use it.
+    pub(super) fn is_open(&self) -> bool {
+        self.word("auth") == "open"
+    }
+
+    /// The origins that may use the relay.
+    pub(super) fn origins(&self) -> Vec<String> {
+        if self.given("origins").is_empty() {
+            return if self.is_open() { vec!["*".to_owned()] } else { Vec::new() };
+        }
+        let lists = self.list("origins").into_iter().map(|value| match value {
+            Value::Origins(origins) => origins,
+            other => unreachable!("no origins: {other:?}"),
+        });
+        lists.flatten().collect()
+    }
+
+    /// What was said about a path that may be `none`.
+    pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
+        match self.value(key) {
+            Value::Path(path) => path,
+            other => unreachable!("{key} is no path: {other:?}"),
+        }
     }
 
     /// What was said about the socket: nothing, `none`, or a path.
@@ -312,7 +342,10 @@ impl Settings {
 
     fn http(&self) -> Http {
         Http {
-            listen: self.addresses(),
+            listen: self.addresses("listen"),
+            tls_listen: self.addresses("tls-listen"),
+            tls: self.path("tls-cert").zip(self.path("tls-key")).map(|(cert, key)| Tls { cert, key }),
+            origins: self.origins(),
             open_by_name: !self.given("auth").is_empty(),
             wait: self.duration("wait"),
             error_hold: self.duration("error-hold"),
@@ -346,10 +379,7 @@ impl Settings {
             sessions: self.size("sessions"),
             memory: self.size("memory"),
             forget_after: self.duration("forget-after"),
-            data_dir: match self.value("data-dir") {
-                Value::Path(path) => path,
-                other => unreachable!("data-dir is no path: {other:?}"),
-            },
+            data_dir: self.path("data-dir"),
             sync: match self.value("sync") {
                 Value::Duration(interval) => SyncRule::Every(interval),
                 _ => SyncRule::Always,
@@ -381,9 +411,9 @@ impl Settings {
     }
 }
 
-/// `X0_RELAY_URL` belongs to the people's commands.
+/// `X0_RELAY_URL` and `X0_RELAY_CA` belong to the people's commands.
 fn is_url(name: &OsStr) -> bool {
-    name == "X0_RELAY_URL"
+    name == "X0_RELAY_URL" || name == "X0_RELAY_CA"
 }
 
 /// Kubernetes, and docker's old links, put these into the environment of every container beside a service `x0-relay`.

@@ -142,6 +142,10 @@ fn every_setting_reaches_its_place_from_every_source() {
     let values = [
         ("listen", "127.0.0.1:9"),
         ("auth", "open"),
+        ("tls-listen", "127.0.0.1:10"),
+        ("tls-cert", "/etc/c"),
+        ("tls-key", "/etc/k"),
+        ("origins", "https://app.example"),
         ("socket", "/run/s"),
         ("socket-mode", "0600"),
         ("socket-owner", "5"),
@@ -182,6 +186,9 @@ fn every_setting_reaches_its_place_from_every_source() {
     let serve = Serve {
         http: Http {
             listen: vec!["127.0.0.1:9".parse().unwrap()],
+            tls_listen: vec!["127.0.0.1:10".parse().unwrap()],
+            tls: Some(Tls { cert: "/etc/c".into(), key: "/etc/k".into() }),
+            origins: vec!["https://app.example".to_owned()],
             open_by_name: true,
             wait: Duration::from_secs(11),
             error_hold: Duration::from_secs(2),

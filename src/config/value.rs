@@ -8,6 +8,7 @@ use nix::unistd::{Group, User};
 use super::{
     fault::{Wrong, quoted},
     names::nearest,
+    origins,
 };
 
 /// The longest path of a Unix socket, in bytes: `sun_path` without its closing zero.
@@ -41,6 +42,10 @@ pub enum Kind {
     User,
     /// A group's name or number, or `none`.
     Group,
+    /// The path of a file to be read, or `none`.
+    ReadFile,
+    /// Origins of web pages with commas between them, `*` for all, or `none`. In the file a string or an array of strings.
+    Origins,
     /// The configuration file's path. Not in the file.
     File,
 }
@@ -56,8 +61,10 @@ pub enum Value {
     Number(u64),
     /// Of [`Kind::Choice`] and [`Kind::Sync`].
     Word(&'static str),
-    /// Of [`Kind::Socket`], [`Kind::Directory`] and [`Kind::File`]; nothing for `none`.
+    /// Of [`Kind::Socket`], [`Kind::Directory`], [`Kind::ReadFile`] and [`Kind::File`]; nothing for `none`.
     Path(Option<PathBuf>),
+    /// Of [`Kind::Origins`]; empty for `none`.
+    Origins(Vec<String>),
     /// Of [`Kind::Mode`].
     Mode(u32),
     /// Of [`Kind::User`] and [`Kind::Group`]; nothing for `none`.
@@ -89,7 +96,8 @@ impl Kind {
             Kind::Mode => "MODE",
             Kind::User => "USER",
             Kind::Group => "GROUP",
-            Kind::File => "FILE",
+            Kind::ReadFile | Kind::File => "FILE",
+            Kind::Origins => "ORIGIN",
         };
         word.to_owned()
     }
@@ -103,11 +111,18 @@ impl Kind {
             Kind::Count(least, most) => format!("{least} to {most}"),
             Kind::Choice(words) => words.join(", "),
             Kind::Sync(least, most) => format!("always, or {least} to {most}"),
-            Kind::Socket | Kind::Directory => "a path, or none".to_owned(),
+            Kind::Socket | Kind::Directory | Kind::ReadFile => "a path, or none".to_owned(),
+            Kind::Origins => "origins such as https://app.example or https://*.example, *, or none".to_owned(),
             Kind::Mode => "octal, 0000 to 0777".to_owned(),
             Kind::User | Kind::Group => "a name, a number, or none".to_owned(),
             Kind::File => "a path".to_owned(),
         }
+    }
+
+    /// Whether there may be several of it.
+    #[must_use]
+    pub fn is_list(self) -> bool {
+        matches!(self, Kind::Addresses | Kind::Origins)
     }
 
     /// Reads a value. Every address of a list is looked at, so there may be several faults.
@@ -121,7 +136,7 @@ impl Kind {
         // Only a path may be something else than UTF-8.
         match self {
             Kind::Socket => return socket(text).map_err(|wrong| vec![wrong]),
-            Kind::Directory => return directory(text).map_err(|wrong| vec![wrong]),
+            Kind::Directory | Kind::ReadFile => return directory(text).map_err(|wrong| vec![wrong]),
             Kind::File => return Ok(Value::Path(Some(text.into()))),
             _ => {}
         }
@@ -130,6 +145,7 @@ impl Kind {
         };
         match self {
             Kind::Addresses => return addresses(text),
+            Kind::Origins => return origins::list(text),
             Kind::Duration(least, most) => duration(text, least, most),
             Kind::Size(least, most) => size(text, least, most),
             Kind::Count(least, most) => count(text, least, most),
@@ -145,7 +161,7 @@ impl Kind {
             Kind::Group => {
                 account(text, "group", |name| Ok(Group::from_name(name)?.map(|group| (group.gid.as_raw(), None))))
             }
-            Kind::Socket | Kind::Directory | Kind::File => unreachable!("read above"),
+            Kind::Socket | Kind::Directory | Kind::ReadFile | Kind::File => unreachable!("read above"),
         }
         .map_err(|wrong| vec![wrong])
     }

@@ -8,7 +8,9 @@ use hyper::{
 };
 
 use super::{
-    Doors, doctor, pages,
+    Doors,
+    cors::Access,
+    doctor, pages,
     reply::{self, Reply},
 };
 use crate::{
@@ -19,11 +21,11 @@ use crate::{
 /// prometheus-client writes this format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Answers whatever is not mail.
+/// Answers whatever is not mail. `access`: who may read it; the pages are the relay's own.
 ///
 /// # Errors
 /// [`Kind::NotFound`], [`Kind::BadMethod`].
-pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
+pub async fn route(parts: &Parts, access: &Access, doors: &Doors) -> Result<Reply, Error> {
     let path = parts.uri.path();
     let shown = doors.config.pages;
     let page = pages::find(path, &parts.headers, shown);
@@ -42,17 +44,17 @@ pub async fn route(parts: &Parts, doors: &Doors) -> Result<Reply, Error> {
     if let Some(page) = page {
         return Ok(page);
     }
-    match path {
-        doctor::ECHO => Ok(doctor::echo(&parts.headers)),
-        "/readyz" => Ok(ready(doors).await),
-        "/metrics" => Ok(reply::reply(StatusCode::OK, OPENMETRICS, doors.post.metrics_text().await?)),
-        "/" => {
-            let mut reply = health(doors);
-            reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-            Ok(reply)
-        }
-        _ => Ok(health(doors)),
+    let mut reply = match path {
+        doctor::ECHO => doctor::echo(&parts.headers),
+        "/readyz" => ready(doors).await,
+        "/metrics" => reply::reply(StatusCode::OK, OPENMETRICS, doors.post.metrics_text().await?),
+        _ => health(doors),
+    };
+    if path == "/" {
+        reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     }
+    access.add_to(reply.headers_mut());
+    Ok(reply)
 }
 
 /// The process is alive; says nothing of whether it should get work.

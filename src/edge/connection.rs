@@ -2,18 +2,25 @@
 //!
 //! Idle connections and waiting polls hold no hyper: what waits is a socket, a bell and a timer.
 
-use std::{future::poll_fn, net::IpAddr, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use hyper::{StatusCode, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::time::{sleep_until, timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep_until, timeout},
+};
+use tokio_rustls::server::TlsStream;
 
 use super::{
-    Doors, http,
+    Doors,
+    cors::Access,
+    http,
     outside::{self, Outside},
     reply,
     socket::Socket,
-    turn::{Turn, Verdict},
+    tls::Tcp,
+    turn::{Caller, Turn, Verdict},
 };
 use crate::{
     error::{Error, Kind},
@@ -29,7 +36,7 @@ const DRAIN_GRACE_USED: Duration = Duration::from_millis(20);
 /// What a stay in hyper ended with.
 enum Left {
     /// The request is to be served outside.
-    Park(Outside),
+    Park(Outside, Access),
     /// Nothing more has come.
     Idle,
     /// The connection is over; its end is to be told.
@@ -41,8 +48,16 @@ enum Left {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(tcp: tokio::net::TcpStream, peer: IpAddr, number: u64, doors: Arc<Doors>) {
-    let mut socket = Socket::new(tcp, Arc::new(Turn::new(number, peer)));
+pub async fn serve(tcp: TcpStream, caller: Caller, doors: Arc<Doors>) {
+    live(Socket::new(tcp, Arc::new(Turn::new(caller))), doors).await;
+}
+
+/// Serves a connection whose TLS handshake is done until it ends.
+pub async fn secure(tls: Box<TlsStream<Tcp>>, caller: Caller, doors: Arc<Doors>) {
+    live(Socket::secure(tls, Arc::new(Turn::new(caller))), doors).await;
+}
+
+async fn live(mut socket: Socket, doors: Arc<Doors>) {
     loop {
         socket.skip_empty_lines();
         if socket.unread.is_empty() && !next_request(&mut socket, &doors).await {
@@ -52,7 +67,8 @@ pub async fn serve(tcp: tokio::net::TcpStream, peer: IpAddr, number: u64, doors:
         let (left, back) = Box::pin(in_hyper(socket, &doors)).await;
         socket = back;
         match left {
-            Left::Park(park) => {
+            Left::Park(park, access) => {
+                socket.access = access;
                 if !Box::pin(outside::serve(park, &mut socket, &doors)).await {
                     return socket.close().await;
                 }
@@ -98,7 +114,7 @@ async fn in_hyper(socket: Socket, doors: &Arc<Doors>) -> (Left, Socket) {
         let mut serve = poll_fn(|cx| {
             let progress = conn.poll_without_shutdown(cx);
             match turn.take_park() {
-                Some(park) => Poll::Ready(Left::Park(park)),
+                Some((park, access)) => Poll::Ready(Left::Park(park, access)),
                 None => progress.map(|_| Left::Over),
             }
         });
@@ -130,8 +146,9 @@ async fn too_slow(mut socket: Socket, doors: &Doors) {
     doors.refused(&error, socket.turn.request_id());
     let body = wire::x0::error(&error, false);
     let (status, body_bytes) = (StatusCode::REQUEST_TIMEOUT, Some(body.len()));
-    let head =
-        reply::Head { status, content_type: reply::JSON, close: true, body_bytes, error: None, v1: false }.text();
+    let head = reply::Head { status, content_type: reply::JSON, close: true, body_bytes, error: None, v1: false };
+    // Whom it is for is not known: nothing of it was understood.
+    let head = head.text(if doors.pages.any() { &Access::Anybody } else { &Access::Nobody });
     if socket.write(head.as_bytes(), body.as_bytes(), doors.config.write_timeout).await.is_ok() {
         socket.close().await;
     }

@@ -1,6 +1,6 @@
 //! Requests to doors: routes, and bodies that are bounded in size and time.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -13,10 +13,11 @@ use hyper::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Doors, admin, cors,
+    Doors, admin,
+    cors::{self, Access},
     outside::Outside,
     reply::{self, Reply},
-    turn::Turn,
+    turn::{Caller, Turn},
     v1, x0,
 };
 use crate::{
@@ -39,10 +40,10 @@ pub async fn handle(request: Request<Incoming>, doors: Arc<Doors>, turn: Arc<Tur
     let id = turn.begin();
     let (parts, body) = request.into_parts();
     tracing::trace!(request = %id, method = %parts.method, path = %parts.uri.path(), "request");
-    let reply = match route(parts, body, &doors, Visit { id, peer: turn.peer() }).await {
+    let reply = match route(parts, body, &doors, Visit { id, caller: turn.caller }).await {
         Routed::Now(reply) => reply,
-        Routed::Outside(outside) => {
-            turn.park(outside);
+        Routed::Outside(outside, access) => {
+            turn.park(outside, access);
             std::future::pending().await
         }
     };
@@ -55,12 +56,20 @@ pub async fn handle(request: Request<Incoming>, doors: Arc<Doors>, turn: Arc<Tur
 pub struct Visit {
     /// Its name.
     pub id: RequestId,
-    /// Where its connection comes from.
-    pub peer: IpAddr,
+    /// Whose connection it came on.
+    pub caller: Caller,
 }
 
 /// What became of a request without waiting.
 pub enum Routed {
+    /// Its answer.
+    Now(Reply),
+    /// Who asked is to wait, or to be streamed to; and who may read that.
+    Outside(Outside, Access),
+}
+
+/// What a door made of a request without waiting.
+pub enum Done {
     /// Its answer.
     Now(Reply),
     /// Who asked is to wait, or to be streamed to.
@@ -69,34 +78,50 @@ pub enum Routed {
 
 /// Serves a request as far as it needs no waiting.
 pub async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Routed {
+    // What a client over TLS calls the relay is its name.
+    let access = cors::access(&parts, &doors.pages, doors.trusts_names || visit.caller.secure);
     if parts.method == Method::OPTIONS {
         doors.metrics.request("http", "options");
-        return Routed::Now(cors::preflight());
+        return Routed::Now(cors::preflight(access.as_ref().unwrap_or(&Access::Nobody)));
     }
     if parts.method == Method::CONNECT {
         // A 200 would mean that a tunnel is open.
         return Routed::Now(reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy"))));
     }
-    if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
-        return x0::handle(path, parts, body, doors, visit).await;
-    }
-    if v1::is_at(parts.uri.path()) {
-        return v1::handle(parts, body, doors, visit).await;
-    }
-    Routed::Now(match admin::route(&parts, doors).await {
-        Ok(reply) => reply,
-        Err(error) => {
-            doors.refused(&error, visit.id);
-            // What is left of a body would be taken for the next request's head.
-            let reply = reply::error(&error);
-            if body.is_end_stream() { reply } else { reply::closing(reply) }
+    let access = match access {
+        Ok(access) => access,
+        Err(error) => return Routed::Now(refuse(&error, &Access::Nobody, (&parts, &body), doors, visit.id)),
+    };
+    let done = if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
+        x0::handle(path, parts, body, doors, visit).await
+    } else if v1::is_at(parts.uri.path()) {
+        v1::handle(parts, body, doors, visit).await
+    } else {
+        return Routed::Now(match admin::route(&parts, &access, doors).await {
+            Ok(reply) => reply,
+            Err(error) => refuse(&error, &access, (&parts, &body), doors, visit.id),
+        });
+    };
+    match done {
+        Done::Now(mut reply) => {
+            access.add_to(reply.headers_mut());
+            Routed::Now(reply)
         }
-    })
+        Done::Outside(outside) => Routed::Outside(outside, access),
+    }
+}
+
+fn refuse(error: &Error, access: &Access, (parts, body): (&Parts, &Incoming), doors: &Doors, id: RequestId) -> Reply {
+    doors.refused(error, id);
+    let mut reply = if v1::is_at(parts.uri.path()) { reply::problem(error, id) } else { reply::error(error) };
+    access.add_to(reply.headers_mut());
+    // What is left of a body would be taken for the next request's head.
+    if body.is_end_stream() { reply } else { reply::closing(reply) }
 }
 
 /// Where a request comes from.
 pub fn origin(_parts: &Parts, visit: Visit) -> Origin {
-    Origin::Remote(visit.peer)
+    Origin::Remote(visit.caller.peer)
 }
 
 /// The credentials of a request that has any.

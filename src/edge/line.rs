@@ -104,11 +104,11 @@ impl Line for Socket {
     }
 
     async fn answer(&mut self, head: &Head<'_>, body: Vec<u8>, stall: Duration) -> io::Result<()> {
-        self.write(head.text().as_bytes(), &body, stall).await
+        self.write(head.text(&self.access).as_bytes(), &body, stall).await
     }
 
     async fn begin(&mut self, head: &Head<'_>, piece: &[u8], stall: Duration) -> io::Result<()> {
-        self.write(head.text().as_bytes(), piece, stall).await
+        self.write(head.text(&self.access).as_bytes(), piece, stall).await
     }
 
     async fn go_on(&mut self, piece: &[u8], stall: Duration) -> io::Result<()> {

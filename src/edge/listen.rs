@@ -13,7 +13,11 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 
-use super::{Doors, connection};
+use super::{
+    Doors, connection,
+    tls::{self, Entrance},
+    turn::Caller,
+};
 use crate::{lifecycle::Phase, metrics::Counted};
 
 /// How many connections the kernel queues while nobody accepts; it caps this itself.
@@ -33,15 +37,20 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Accepts connections until the process stops doing so; `open` is dropped once this listener is closed.
-pub async fn accept(listener: TcpListener, doors: Arc<Doors>, permits: Arc<Semaphore>, open: mpsc::Sender<()>) {
-    accept_all(&listener, &doors, &permits).await;
+/// Accepts connections, which speak TLS if there is an entrance for that, until the process stops doing so; `open` is dropped once this listener is closed.
+pub async fn accept(
+    (listener, tls): (TcpListener, Option<Arc<Entrance>>),
+    doors: Arc<Doors>,
+    permits: Arc<Semaphore>,
+    open: mpsc::Sender<()>,
+) {
+    accept_all(&listener, tls.as_ref(), &doors, &permits).await;
     // In this order: whoever waits for `open` may rely on the listener being closed.
     drop(listener);
     drop(open);
 }
 
-async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Semaphore>) {
+async fn accept_all(listener: &TcpListener, tls: Option<&Arc<Entrance>>, doors: &Arc<Doors>, permits: &Arc<Semaphore>) {
     let mut pause = PAUSE_FIRST;
     loop {
         let accepted = tokio::select! {
@@ -71,11 +80,18 @@ async fn accept_all(listener: &TcpListener, doors: &Arc<Doors>, permits: &Arc<Se
         let number = doors.metrics.connections_total.inc() + 1;
         // Counted here, so that a drain that begins now waits for it.
         let counted = (Counted::new(&doors.metrics.connections), doors.life.busy(), permit);
-        let guest = Arc::clone(doors);
+        let caller = Caller { connection: number, peer, secure: tls.is_some() };
+        let (guest, entrance) = (Arc::clone(doors), tls.cloned());
         doors.life.spawn_detached(async move {
             let _counted = counted;
+            let serve = async {
+                match entrance {
+                    None => connection::serve(tcp, caller, Arc::clone(&guest)).await,
+                    Some(entrance) => Box::pin(tls::serve(tcp, caller, entrance, Arc::clone(&guest))).await,
+                }
+            };
             tokio::select! {
-                () = connection::serve(tcp, peer, number, Arc::clone(&guest)) => {}
+                () = serve => {}
                 // Its time is up. If this process lives on, its mailboxes are another's by now.
                 () = guest.life.reached(Phase::Done) => {}
             }

@@ -12,7 +12,7 @@ use crate::{error::Error, id::RequestId, lifecycle::Lifecycle, mailbox::Max, met
 mod admin;
 mod connection;
 pub mod control;
-mod cors;
+pub mod cors;
 mod doctor;
 pub mod gateway;
 mod http;
@@ -37,6 +37,11 @@ pub struct Doors {
     pub post: post::Post,
     /// The HTTP side's settings.
     pub config: settings::Http,
+    /// The web pages that may use the relay.
+    pub pages: cors::Pages,
+    /// Whether a page may count as the relay's own by the name in its address. Where anybody may use the relay, that would
+    /// let in whoever makes a name of theirs lead here.
+    pub trusts_names: bool,
     /// How protocol v1 is served, if it is.
     pub v1: Option<settings::V1>,
     /// The process.

@@ -9,6 +9,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
+use super::cors::Access;
 use crate::{
     error::{Error, Kind},
     id::RequestId,
@@ -30,13 +31,12 @@ pub const EXPOSED: &str = "Retry-After, RateLimit, RateLimit-Policy";
 /// When to come back after an error that may pass.
 const RETRY_AFTER: &str = "1";
 
-/// An answer with a body.
+/// An answer with a body. Who may read it is [`super::cors::Access`]'s to say.
 pub fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
@@ -94,7 +94,7 @@ pub struct Head<'a> {
 
 impl Head<'_> {
     /// Its text, up to the empty line.
-    pub fn text(&self) -> String {
+    pub fn text(&self, access: &Access) -> String {
         let Self { status, content_type, .. } = self;
         let date = httpdate::fmt_http_date(SystemTime::now());
         let connection = if self.close || self.body_bytes.is_none() { "connection: close\r\n" } else { "" };
@@ -110,8 +110,9 @@ impl Head<'_> {
             _ => String::new(),
         };
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\naccess-control-allow-origin: *\r\n\
-             {exposed}cache-control: {cache}\r\n{retry}{connection}{length}date: {date}\r\n\r\n"
+            "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\n{}\
+             {exposed}cache-control: {cache}\r\n{retry}{connection}{length}date: {date}\r\n\r\n",
+            access.text()
         )
     }
 }
@@ -125,7 +126,8 @@ mod tests {
         let error = Error::new(Kind::MailboxFull, "");
         for body_bytes in [Some(7), None] {
             let (status, error) = (StatusCode::OK, Some(&error));
-            let head = Head { status, content_type: JSON, close: true, body_bytes, error, v1: true }.text();
+            let head =
+                Head { status, content_type: JSON, close: true, body_bytes, error, v1: true }.text(&Access::Anybody);
             assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
             assert!(head.ends_with(" GMT\r\n\r\n"), "{head}");
             assert_eq!(head.matches("\r\n\r\n").count(), 1);

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{tls::Tcp, turn::Turn};
+use super::{cors::Access, tls::Tcp, turn::Turn};
 
 /// How long a closing side listens for the peer's end, so that an answer still on its way is not reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub struct Socket {
     sent: u64,
     /// Read, and not used yet.
     pub unread: Bytes,
+    /// Who may read the answer to the request that is served outside of hyper.
+    pub access: Access,
     /// What hyper and the handler tell the connection about the request under way.
     pub turn: Arc<Turn>,
 }
@@ -67,12 +69,12 @@ mod ioctl {
 impl Socket {
     /// Takes a connection over.
     pub fn new(tcp: TcpStream, turn: Arc<Turn>) -> Self {
-        Self { stream: Stream::Plain(tcp), sent: 0, unread: Bytes::new(), turn }
+        Self { stream: Stream::Plain(tcp), sent: 0, unread: Bytes::new(), access: Access::Nobody, turn }
     }
 
     /// Takes a connection over whose TLS handshake is done.
     pub fn secure(tls: Box<TlsStream<Tcp>>, turn: Arc<Turn>) -> Self {
-        Self { stream: Stream::Tls(tls), sent: 0, unread: Bytes::new(), turn }
+        Self { stream: Stream::Tls(tls), sent: 0, unread: Bytes::new(), access: Access::Nobody, turn }
     }
 
     /// The connection itself, or the one beneath TLS.

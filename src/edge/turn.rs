@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::outside::Outside;
+use super::{cors::Access, outside::Outside};
 use crate::{id::RequestId, settings};
 
 /// hyper's buffers are given back when nothing has come for this long.
@@ -34,14 +34,25 @@ struct State {
     stage: Stage,
     since: Instant,
     blocked_since: Option<Instant>,
-    park: Option<Outside>,
+    park: Option<(Outside, Access)>,
+}
+
+/// Who has a connection, as far as the connection says.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The connection's number.
+    pub connection: u64,
+    /// Where it comes from; an IPv4 address is one, whatever socket it came to.
+    pub peer: IpAddr,
+    /// Whether TLS is spoken on it.
+    pub secure: bool,
 }
 
 /// Shared by the connection, its socket and its handler.
 #[derive(Debug)]
 pub struct Turn {
-    connection: u64,
-    peer: IpAddr,
+    /// Whose connection it is.
+    pub caller: Caller,
     requests: AtomicU32,
     state: Mutex<State>,
 }
@@ -61,19 +72,14 @@ pub enum Verdict {
 
 impl Turn {
     /// The first request of a connection is about to come.
-    pub fn new(connection: u64, peer: IpAddr) -> Self {
+    pub fn new(caller: Caller) -> Self {
         let state = State { stage: Stage::Idle, since: Instant::now(), blocked_since: None, park: None };
-        Self { connection, peer, requests: AtomicU32::new(0), state: Mutex::new(state) }
-    }
-
-    /// Where the connection comes from; an IPv4 address is one, whatever socket it came to.
-    pub fn peer(&self) -> IpAddr {
-        self.peer
+        Self { caller, requests: AtomicU32::new(0), state: Mutex::new(state) }
     }
 
     /// The request under way.
     pub fn request_id(&self) -> RequestId {
-        RequestId { connection: self.connection, request: self.requests.load(Relaxed) }
+        RequestId { connection: self.caller.connection, request: self.requests.load(Relaxed) }
     }
 
     /// hyper waits for a request.
@@ -85,7 +91,7 @@ impl Turn {
     pub fn begin(&self) -> RequestId {
         self.enter(Stage::Busy);
         let request = self.requests.fetch_add(1, Relaxed) + 1;
-        RequestId { connection: self.connection, request }
+        RequestId { connection: self.caller.connection, request }
     }
 
     /// The handler has its answer.
@@ -93,13 +99,13 @@ impl Turn {
         self.enter(Stage::Answering);
     }
 
-    /// The request is to wait outside of hyper.
-    pub fn park(&self, park: Outside) {
-        self.state.lock().park = Some(park);
+    /// The request is to wait outside of hyper; `access`: who may read its answer.
+    pub fn park(&self, park: Outside, access: Access) {
+        self.state.lock().park = Some((park, access));
     }
 
     /// The request that is to wait, once everything before it is written.
-    pub fn take_park(&self) -> Option<Outside> {
+    pub fn take_park(&self) -> Option<(Outside, Access)> {
         let mut state = self.state.lock();
         if state.blocked_since.is_some() { None } else { state.park.take() }
     }

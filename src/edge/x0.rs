@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Doors,
-    http::{self, Routed, Visit},
+    http::{self, Done, Visit},
     lease,
     line::Line,
     outside::Outside,
@@ -33,13 +33,7 @@ pub struct Park {
 }
 
 /// Serves a request on one of the dialect's addresses, as far as it needs no waiting.
-pub async fn handle(
-    path: Path,
-    parts: Parts,
-    body: hyper::body::Incoming,
-    doors: &Arc<Doors>,
-    visit: Visit,
-) -> Routed {
+pub async fn handle(path: Path, parts: Parts, body: hyper::body::Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
     let arrived = Instant::now();
     let close = http::ends_after(&parts);
     let answer = match read(path, &parts, body, doors).await {
@@ -47,16 +41,16 @@ pub async fn handle(
         Err(refusal) => Err(refusal),
     };
     match answer {
-        Ok(Answer::Text(text)) => Routed::Now(reply::json(text)),
+        Ok(Answer::Text(text)) => Done::Now(reply::json(text)),
         Ok(Answer::Wait(who, session, mode)) => {
             let deadline = arrived + doors.config.wait;
-            Routed::Outside(Outside::X0(Park { who, session, mode, close, deadline, id: visit.id }))
+            Done::Outside(Outside::X0(Park { who, session, mode, close, deadline, id: visit.id }))
         }
         Err(Refusal { error, close }) => {
             doors.refused(&error, visit.id);
             hold_back(doors).await;
             let reply = reply::json(error_text(path.is_legacy(), &error));
-            Routed::Now(if close { reply::closing(reply) } else { reply })
+            Done::Now(if close { reply::closing(reply) } else { reply })
         }
     }
 }

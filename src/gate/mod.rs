@@ -1,5 +1,9 @@
 //! Who may do what. Nothing in [`crate::hub`] is reached without an [`Admission`], and only this room makes one.
 
+mod origin;
+
+pub use origin::{Origins, Pattern, is_own};
+
 use crate::{
     error::{Error, Kind},
     id::SessionId,

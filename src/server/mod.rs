@@ -17,11 +17,13 @@ use crate::{
     edge::{
         Doors,
         control::{self, Control, Heir, Heirs, Unfit},
+        cors::Pages,
         gateway::Link,
         listen,
         post::Post,
+        tls::{Entrance, Identity},
     },
-    gate::Gate,
+    gate::{Gate, Origins},
     hub::{Bells, Hub, Ttl},
     inherit::Inherited,
     lifecycle::{Crowd, Lifecycle, Phase, Task},
@@ -32,6 +34,7 @@ use crate::{
     wire::takeover,
 };
 
+mod exchange;
 mod handover;
 mod process;
 pub mod reload;
@@ -81,8 +84,8 @@ impl From<io::Error> for StartError {
 pub struct Server {
     /// Its phase, and the way to end it.
     pub life: Lifecycle,
-    /// Where HTTP is served.
-    pub addresses: Vec<SocketAddr>,
+    /// Where HTTP is served, and whether with TLS.
+    pub addresses: Vec<(SocketAddr, bool)>,
     /// Where the control socket is.
     pub socket: Option<PathBuf>,
     /// Where messages are kept on disk, if they are.
@@ -95,6 +98,8 @@ pub struct Server {
     role: Role,
     told: reload::Told,
     reload: Option<Task>,
+    /// What of the HTTP side can be exchanged while it runs.
+    parts: Vec<Box<dyn reload::Part>>,
 }
 
 enum Role {
@@ -114,6 +119,8 @@ struct Open {
 /// What a relay has beside its sockets.
 struct Relay {
     config: config::Serve,
+    pages: Pages,
+    identity: Option<Identity>,
     /// The data directory.
     directory: Option<takeover::Directory>,
     gate: Gate,
@@ -130,6 +137,7 @@ struct Relay {
 /// A relay that has all that it needs but its mailboxes.
 struct Prepared {
     config: config::Serve,
+    identity: Option<Identity>,
     sockets: Sockets,
     life: Lifecycle,
     metrics: Arc<Metrics>,
@@ -152,8 +160,10 @@ impl Prepared {
         if let Some(dir) = &config.mail.data_dir {
             storage::prepare(dir, config.process.user, config.process.group).map_err(unfit)?;
         }
+        // The key may be for the first user's eyes only.
+        let identity = identity(&config.http)?;
         give_up_privileges(&config.process)?;
-        Ok(Self { config, sockets, life: Lifecycle::start(), metrics: Arc::new(Metrics::default()) })
+        Ok(Self { config, identity, sockets, life: Lifecycle::start(), metrics: Arc::new(Metrics::default()) })
     }
 
     /// Brings the mailboxes back.
@@ -163,7 +173,7 @@ impl Prepared {
 
     /// Accepts.
     fn open(self, hub: Hub) -> Result<Server, StartError> {
-        let Self { config, sockets, life, metrics } = self;
+        let Self { config, identity, sockets, life, metrics } = self;
         let (heirs, heir) = Heirs::way();
         let relay = Relay {
             directory: config.mail.data_dir.as_deref().map(succession::identity),
@@ -176,15 +186,18 @@ impl Prepared {
             guests: Crowd::default(),
             gateways: Crowd::default(),
             settings: Live::default(),
+            identity,
+            pages: Pages::new(Origins::new(&config.http.origins)),
             config,
         };
+        let parts = exchange::parts(&relay.pages, relay.identity.as_ref());
         let told =
             reload::Told { report: relay.settings.clone(), metrics: Arc::clone(&relay.metrics), clock: life.clock };
         let open = relay.open(&sockets, &life)?;
         life.enter(Phase::Ready);
         Ok(Server {
             life,
-            addresses: sockets.addresses()?,
+            addresses: announced(&sockets)?,
             socket: sockets.path(),
             data_dir: relay.config.mail.data_dir.clone(),
             predecessor: None,
@@ -194,6 +207,7 @@ impl Prepared {
             role: Role::Relay(Box::new(relay)),
             told,
             reload: None,
+            parts,
         })
     }
 }
@@ -226,12 +240,15 @@ impl Relay {
         let doors = Arc::new(Doors {
             post: Post::Here(self.hub.clone(), self.gate.clone()),
             config: self.config.http.clone(),
+            pages: self.pages.clone(),
+            trusts_names: false,
             v1: Some(self.config.v1),
             life: life.clone(),
             metrics: Arc::clone(&self.metrics),
             crowded: Notify::new(),
         });
-        Ok(Open { http: open_doors(sockets, &doors)?, control, tasks })
+        let http = open_doors(sockets, self.identity.as_ref(), &doors)?;
+        Ok(Open { http, control, tasks })
     }
 }
 
@@ -242,6 +259,8 @@ impl Relay {
 pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, StartError> {
     let life = Lifecycle::start();
     let metrics = Arc::new(Metrics::default());
+    let identity = identity(&config.http)?;
+    let pages = Pages::new(Origins::new(&config.http.origins));
     let sockets = Sockets::http(&config.http, inherited.tcp)?;
     if sockets.tcp() == 0 {
         return Err(StartError::Refused("a gateway needs an address to listen on".to_owned()));
@@ -255,6 +274,8 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
     let (link, task) = Link::open(config.socket.clone(), &life, Arc::clone(&metrics));
     let doors = Arc::new(Doors {
         post: Post::There(link.clone()),
+        pages: pages.clone(),
+        trusts_names: false,
         config: config.http,
         v1: None,
         life: life.clone(),
@@ -262,11 +283,11 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         crowded: Notify::new(),
     });
     let told = reload::Told { report: Live::default(), metrics, clock: life.clock };
-    let http = open_doors(&sockets, &doors)?;
+    let http = open_doors(&sockets, identity.as_ref(), &doors)?;
     life.enter(Phase::Ready);
     Ok(Server {
         life,
-        addresses: sockets.addresses()?,
+        addresses: announced(&sockets)?,
         socket: Some(config.socket),
         data_dir: None,
         predecessor: None,
@@ -274,6 +295,7 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         sockets,
         open: Open { http, control: mpsc::channel(1).1, tasks: vec![task] },
         role: Role::Gateway(link),
+        parts: exchange::parts(&pages, identity.as_ref()),
         told,
         reload: None,
     })
@@ -283,6 +305,7 @@ impl Server {
     /// Takes the settings anew from now on, on each `hangup` and when a file of theirs changes. `parts` are those that
     /// the server does not know.
     pub fn take_settings_anew(&mut self, sources: Sources, hangup: Signal, mut parts: Vec<Box<dyn reload::Part>>) {
+        parts.append(&mut self.parts);
         let read = match &self.role {
             Role::Relay(relay) => {
                 parts.extend(relay.parts());
@@ -367,12 +390,29 @@ fn hub(mail: &config::Mail, life: &Lifecycle, metrics: &Arc<Metrics>) -> Result<
     Ok(Hub::new(store, bells, life.clone(), Arc::clone(metrics), ttl))
 }
 
+/// Reads certificate and key, if there are to be some.
+fn identity(http: &config::Http) -> Result<Option<Identity>, StartError> {
+    http.tls.as_ref().map(Identity::read).transpose().map_err(|error| StartError::Refused(format!("TLS: {error}")))
+}
+
+/// Where HTTP is served, and whether with TLS.
+fn announced(sockets: &Sockets) -> io::Result<Vec<(SocketAddr, bool)>> {
+    Ok(sockets.addresses()?.into_iter().map(|address| (address, sockets.is_secure(&address))).collect())
+}
+
 /// Accepts on every TCP socket; what is returned ends when none accepts any more.
-fn open_doors(sockets: &Sockets, doors: &Arc<Doors>) -> Result<mpsc::Receiver<()>, StartError> {
-    let permits = Arc::new(Semaphore::new(affordable(doors.config.connections)));
+fn open_doors(
+    sockets: &Sockets,
+    identity: Option<&Identity>,
+    doors: &Arc<Doors>,
+) -> Result<mpsc::Receiver<()>, StartError> {
+    let connections = affordable(doors.config.connections);
+    let permits = Arc::new(Semaphore::new(connections));
+    let entrance = identity.map(|identity| Arc::new(Entrance::new(identity.clone(), connections)));
     let (open, still_open) = mpsc::channel(1);
-    for listener in sockets.http_listeners()? {
-        let accept = listen::accept(listener, Arc::clone(doors), Arc::clone(&permits), open.clone());
+    for (listener, secure) in sockets.http_listeners()? {
+        let entrance = entrance.clone().filter(|_| secure);
+        let accept = listen::accept((listener, entrance), Arc::clone(doors), Arc::clone(&permits), open.clone());
         doors.life.spawn_detached(accept);
     }
     Ok(still_open)

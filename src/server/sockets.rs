@@ -24,6 +24,8 @@ use crate::{
 /// The listening sockets of this process.
 pub struct Sockets {
     tcp: Vec<StdListener>,
+    /// What of `tls-listen` they are looked for in.
+    tls: Vec<SocketAddr>,
     control: Option<Control>,
 }
 
@@ -41,11 +43,19 @@ impl Sockets {
     /// An address that cannot be had.
     pub fn http(http: &config::Http, inherited: Vec<StdListener>) -> Result<Self, StartError> {
         if inherited.is_empty() {
-            let tcp = http.listen.iter().map(|address| listen::bind(*address)).collect::<io::Result<_>>()?;
-            return Ok(Self { tcp, control: None });
+            let bind = |addresses: &[SocketAddr]| {
+                addresses.iter().map(|address| listen::bind(*address)).collect::<io::Result<Vec<_>>>()
+            };
+            let mut tcp = bind(&http.listen)?;
+            let mut secure = bind(&http.tls_listen)?;
+            // Port 0 is another one by now.
+            let tls = secure.iter().map(StdListener::local_addr).collect::<io::Result<_>>()?;
+            tcp.append(&mut secure);
+            return Ok(Self { tcp, tls, control: None });
         }
-        let sockets = Self { tcp: inherited, control: None };
+        let sockets = Self { tcp: inherited, tls: http.tls_listen.clone(), control: None };
         sockets.may_be_reached(http)?;
+        sockets.has_secure_ones()?;
         Ok(sockets)
     }
 
@@ -75,8 +85,9 @@ impl Sockets {
     /// # Errors
     /// They may not be had with these settings.
     pub fn taken(http: &config::Http, given: Inherited, path: &Path, file: bool) -> Result<Self, StartError> {
-        let mut sockets = Self { tcp: given.tcp, control: None };
+        let mut sockets = Self { tcp: given.tcp, tls: http.tls_listen.clone(), control: None };
         sockets.may_be_reached(http)?;
+        sockets.has_secure_ones()?;
         if let Some(fd) = given.control {
             // What a link leads to, not the link.
             let real = path.canonicalize()?;
@@ -100,7 +111,23 @@ impl Sockets {
         Ok(())
     }
 
-    /// Where HTTP is served.
+    /// What is to speak TLS has to be among sockets that were made elsewhere.
+    fn has_secure_ones(&self) -> Result<(), StartError> {
+        let there = self.addresses()?;
+        match self.tls.iter().find(|wanted| !there.iter().any(|address| is_at(wanted, address))) {
+            None => Ok(()),
+            Some(missing) => Err(StartError::Refused(format!(
+                "tls-listen has {missing}, and no socket that this relay was given listens there"
+            ))),
+        }
+    }
+
+    /// Whether TLS is spoken at one of [`Sockets::addresses`].
+    pub fn is_secure(&self, address: &SocketAddr) -> bool {
+        self.tls.iter().any(|secure| is_at(secure, address))
+    }
+
+    /// Where HTTP is served, with TLS or without.
     ///
     /// # Errors
     /// The system's.
@@ -113,12 +140,14 @@ impl Sockets {
         self.control.as_ref().and_then(|control| control.path.clone())
     }
 
-    /// Copies of the TCP sockets, to accept from.
+    /// Copies of the TCP sockets, to accept from, and whether TLS is spoken there.
     ///
     /// # Errors
     /// The system's.
-    pub fn http_listeners(&self) -> io::Result<Vec<TcpListener>> {
-        self.tcp.iter().map(|tcp| TcpListener::from_std(tcp.try_clone()?)).collect()
+    pub fn http_listeners(&self) -> io::Result<Vec<(TcpListener, bool)>> {
+        let copy =
+            |tcp: &StdListener| Ok((TcpListener::from_std(tcp.try_clone()?)?, self.is_secure(&tcp.local_addr()?)));
+        self.tcp.iter().map(copy).collect()
     }
 
     /// A copy of the control socket, to accept from.
@@ -154,6 +183,12 @@ impl Sockets {
         let file = self.control.as_mut().and_then(|control| control.file.as_mut());
         file.into_iter().for_each(|file| file.ours = ours);
     }
+}
+
+/// Whether a socket listens where it was meant to: systemd's stand for all addresses of one port as they please.
+fn is_at(wanted: &SocketAddr, there: &SocketAddr) -> bool {
+    let everywhere = wanted.ip().is_unspecified() && there.ip().is_unspecified();
+    wanted == there || (wanted.port() == there.port() && everywhere)
 }
 
 fn control(config: &config::Serve) -> Result<Option<Control>, StartError> {

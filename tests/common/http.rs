@@ -9,7 +9,7 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::random::Random;
+use super::{random::Random, tls::Tls};
 
 /// Longer than anything a test waits for; a test that means less says so.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,6 +111,8 @@ pub struct Conn {
     head: Option<Response>,
     /// How many bytes more it may read.
     allowed: usize,
+    /// What is spoken on the stream, if it is TLS.
+    tls: Option<Box<Tls>>,
 }
 
 impl Conn {
@@ -123,13 +125,33 @@ impl Conn {
         let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX })
+        Ok(Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX, tls: None })
     }
 
     /// A second handle on the same connection, for a thread that only sends.
     pub fn sender(&self) -> Self {
         let stream = self.stream.try_clone().expect("a descriptor is free");
-        Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX }
+        assert!(self.tls.is_none(), "TLS has one sender");
+        Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX, tls: None }
+    }
+
+    /// A connection that speaks TLS, its handshake done.
+    #[track_caller]
+    pub fn open_tls(to: SocketAddr, trust: &super::tls::Trust) -> Self {
+        Self::try_open_tls(to, trust).unwrap_or_else(|e| panic!("no TLS with {to}: {e}"))
+    }
+
+    pub fn try_open_tls(to: SocketAddr, trust: &super::tls::Trust) -> std::io::Result<Self> {
+        let mut conn = Self::try_open(to)?;
+        conn.stream.set_read_timeout(Some(PATIENCE))?;
+        conn.tls = Some(Box::new(Tls::shake(trust, &mut conn.stream)?));
+        Ok(conn)
+    }
+
+    /// The TLS that is spoken.
+    #[track_caller]
+    pub fn tls(&self) -> &Tls {
+        self.tls.as_deref().expect("no TLS on this connection")
     }
 
     #[track_caller]
@@ -138,7 +160,10 @@ impl Conn {
     }
 
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        match &mut self.tls {
+            None => self.stream.write_all(bytes.as_ref()),
+            Some(tls) => tls.write(&mut self.stream, bytes.as_ref()),
+        }
     }
 
     /// The answer to what was sent.
@@ -319,7 +344,11 @@ impl Conn {
             return Err(Broken::Late(self.unread.clone()));
         }
         self.stream.set_read_timeout(Some(left)).expect("not zero");
-        match self.stream.read(&mut chunk[..max]) {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut chunk[..max]),
+            Some(tls) => tls.read(&mut self.stream, &mut chunk[..max]),
+        };
+        match read {
             Ok(0) => Err(self.ended()),
             Ok(n) => {
                 self.allowed -= n;

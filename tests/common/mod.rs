@@ -2,7 +2,8 @@
 //!
 //! Nothing here uses the relay's library or an HTTP crate: what is tested must not also be the measure.
 //! - [`Relay`] starts, stops and kills one relay; a test that fails prints what its relay wrote.
-//! - [`http`] is an HTTP/1.1 client that sends what it is told, right or wrong.
+//! - [`http`] is an HTTP/1.1 client that sends what it is told, right or wrong; [`tls`] makes certificates, and is what
+//!   that client speaks TLS with.
 //! - [`x0`] is what an x0 page says, and reads what it is answered.
 //! - [`v1`] is the same for protocol v1: requests, event streams, WebSockets, and a receiver through any door.
 //! - [`packets`] is the same on the control socket.
@@ -22,6 +23,7 @@ pub mod process;
 pub mod random;
 pub mod relay;
 pub mod split;
+pub mod tls;
 pub mod v1;
 pub mod x0;
 

@@ -186,10 +186,10 @@ pub fn announced<'a>(text: &'a str, marker: &'a str) -> impl Iterator<Item = Str
     whole.split(marker).skip(1).map(|rest| rest.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
-/// The addresses after each `http://` of whole lines.
+/// The addresses after each `http://` or `https://` of whole lines.
 fn addresses(text: &str) -> Vec<SocketAddr> {
     let mut seen = BTreeSet::new();
-    announced(text, "http://")
+    announced(text, "://")
         .filter_map(|rest| {
             let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(rest.len());
             rest[..end].trim_end_matches(['.', ':']).parse().ok()
@@ -216,6 +216,12 @@ impl Relay {
 
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Where it speaks TLS, if it was started with an address for that beside another.
+    #[track_caller]
+    pub fn https(&self) -> SocketAddr {
+        self.addresses.get(1).copied().expect("this relay serves HTTPS")
     }
 
     /// The (first) HTTP address.

@@ -22,6 +22,7 @@ use crate::edge::socket::{Fate, fate};
 /// What is known of the connection. Whoever holds it keeps the socket, not the connection: that ends with its [`Tcp`].
 #[derive(Debug)]
 pub struct Under {
+    /// The socket.
     pub tcp: TcpStream,
     sent: AtomicU64,
     /// It is of no use any more. The kernel tells that only once, and to whoever asks first.

@@ -15,7 +15,7 @@ use hyper::{
 
 use super::{
     Doors,
-    http::{self, Routed, Visit},
+    http::{self, Done, Visit},
     outside::Outside,
     reply::{self, Reply},
 };
@@ -100,15 +100,15 @@ pub fn is_at(path: &str) -> bool {
 }
 
 /// Serves a request of protocol v1, as far as it needs no waiting.
-pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Routed {
+pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
     let id = visit.id;
     let answer = match Place::of(parts.uri.path()) {
         Some(place) => serve(&place, &parts, body, doors, visit).await.map_err(|refusal| (refusal, Some(place))),
         None => Err((Error::new(Kind::NotFound, "nothing lives here; /docs says what does").into(), None)),
     };
     match answer {
-        Ok(Answer::Now(status, text)) => Routed::Now(with_exposed(reply::reply(status, reply::JSON, text))),
-        Ok(Answer::Outside(outside)) => Routed::Outside(outside),
+        Ok(Answer::Now(status, text)) => Done::Now(with_exposed(reply::reply(status, reply::JSON, text))),
+        Ok(Answer::Outside(outside)) => Done::Outside(outside),
         Err((Refusal { error, close }, place)) => {
             doors.refused(&error, id);
             let mut reply = with_exposed(reply::problem(&error, id));
@@ -124,7 +124,7 @@ pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Vis
                 }
                 _ => {}
             }
-            Routed::Now(if close { reply::closing(reply) } else { reply })
+            Done::Now(if close { reply::closing(reply) } else { reply })
         }
     }
 }

@@ -8,7 +8,7 @@ use hyper::http::request::Parts;
 use super::desk;
 use crate::{
     cursor::Cursor,
-    edge::{Doors, http::BESIDE_PAYLOAD_BYTES, reply, socket::Socket},
+    edge::{Doors, http::BESIDE_PAYLOAD_BYTES, line::Line, reply, socket::Socket},
     error::Error,
     gate::Who,
     hub::{Haste, Stream},
@@ -99,7 +99,7 @@ async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors
     let (status, body_bytes) = (reply::status(error), Some(body.len()));
     let head =
         reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error), v1: true };
-    socket.write(head.text().as_bytes(), &body, doors.config.write_timeout).await
+    socket.answer(&head, body, doors.config.write_timeout).await
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use tokio::{
 };
 
 use super::super::{client::Client, *};
+use crate::edge::cors::Pages;
 use crate::{
     edge::post::Post,
     error::Kind,
-    gate::{self, Admission, Gate},
+    gate::{self, Admission, Gate, Origins},
     hub::{Accepted, Bells, Draft, Hub, Later, Ttl},
     id::SessionId,
     lifecycle::{Lifecycle, Phase},
@@ -83,6 +84,9 @@ impl Store for Slow {
 
 pub fn http() -> settings::Http {
     settings::Http {
+        tls_listen: Vec::new(),
+        tls: None,
+        origins: vec!["*".to_owned()],
         listen: Vec::new(),
         open_by_name: false,
         wait: Duration::from_secs(10),
@@ -132,6 +136,8 @@ impl World {
         let hub = Hub::new(store.clone(), bells, life.clone(), Arc::default(), ttl);
         let gate = Gate::open(0);
         let doors = Arc::new(Doors {
+            pages: Pages::new(Origins::new(&["*".to_owned()])),
+            trusts_names: false,
             post: Post::Here(hub.clone(), gate.clone()),
             config: http(),
             v1: Some(settings::V1 { window: WINDOW, keepalive: KEEPALIVE, ttl_max: hour }),
