@@ -15,6 +15,7 @@ pub mod control;
 pub mod cors;
 mod doctor;
 pub mod gateway;
+mod h2;
 mod http;
 mod lease;
 mod line;

@@ -1,6 +1,7 @@
 //! What is served outside of hyper: receivers, which hold nothing but a socket, a bell and a timer while they wait.
 
-use super::{Doors, socket::Socket, v1, x0};
+use super::{Doors, line::Line, socket::Socket, v1, x0};
+use crate::id::SessionId;
 
 /// A request whose head and body are read, and which is to be answered on the bare socket.
 #[derive(Debug)]
@@ -13,6 +14,31 @@ pub enum Outside {
     Events(v1::events::Park),
     /// A WebSocket.
     Socket(v1::ws::Park),
+}
+
+impl Outside {
+    /// Whose request it is, if it is one that is answered whole.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Outside::X0(park) => Some(park.session()),
+            Outside::Poll(park) => Some(park.session()),
+            Outside::Events(_) | Outside::Socket(_) => None,
+        }
+    }
+}
+
+/// Serves it on a stream of an HTTP/2 connection, where no WebSocket is opened: clients open those over HTTP/1.1.
+pub async fn serve_stream(outside: Outside, mut line: impl Line, doors: &Doors) {
+    match outside {
+        Outside::X0(park) => {
+            x0::wait(park, &mut line, doors).await;
+        }
+        Outside::Poll(park) => {
+            v1::poll::wait(park, &mut line, doors).await;
+        }
+        Outside::Events(park) => v1::events::stream(park, &mut line, doors).await,
+        Outside::Socket(_) => {}
+    }
 }
 
 /// Serves it. Returns whether the connection can serve another request.

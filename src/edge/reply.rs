@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{self, HeaderValue},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
 use super::cors::Access;
@@ -28,6 +28,7 @@ pub const PROBLEM: &str = "application/problem+json";
 pub const EVENTS: &str = "text/event-stream";
 /// What a page of another origin may read beside the body.
 pub const EXPOSED: &str = "Retry-After, RateLimit, RateLimit-Policy";
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// When to come back after an error that may pass.
 const RETRY_AFTER: &str = "1";
 
@@ -117,6 +118,28 @@ impl Head<'_> {
     }
 }
 
+impl Head<'_> {
+    /// The same for hyper, which adds what belongs to the connection, and the date.
+    pub fn headers(&self, access: &Access) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        access.add_to(&mut headers);
+        if self.v1 {
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        }
+        let cache = if self.body_bytes.is_some() { "no-store" } else { "no-store, no-transform" };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+        if self.error.is_some_and(passes) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        match self.body_bytes {
+            Some(bytes) => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes)),
+            None => headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no")),
+        };
+        headers
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +155,16 @@ mod tests {
             assert!(head.ends_with(" GMT\r\n\r\n"), "{head}");
             assert_eq!(head.matches("\r\n\r\n").count(), 1);
             assert_eq!(head.contains("content-length: 7\r\n"), body_bytes.is_some());
+            let of_connection = |line: &&str| line.starts_with("connection: ") || line.starts_with("date: ");
+            let mut by_hand: Vec<&str> = head.trim_end().lines().skip(1).filter(|line| !of_connection(line)).collect();
+            let headers =
+                Head { status, content_type: JSON, close: true, body_bytes, error, v1: true }.headers(&Access::Anybody);
+            let line =
+                |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("text"));
+            let mut by_hyper: Vec<String> = headers.iter().map(line).collect();
+            by_hand.sort_unstable();
+            by_hyper.sort_unstable();
+            assert_eq!(by_hand, by_hyper);
         }
     }
 }

@@ -32,6 +32,13 @@ pub struct Park {
     id: RequestId,
 }
 
+impl Park {
+    /// Whose mail it waits for.
+    pub fn session(&self) -> &SessionId {
+        &self.session
+    }
+}
+
 /// Serves a request on one of the dialect's addresses, as far as it needs no waiting.
 pub async fn handle(path: Path, parts: Parts, body: hyper::body::Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
     let arrived = Instant::now();

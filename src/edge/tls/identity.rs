@@ -15,8 +15,10 @@ use tokio_rustls::rustls::{
 
 use crate::{live::Live, settings};
 
-/// What is spoken within.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+/// HTTP/2 (RFC 9113 section 3.2).
+pub const H2: &[u8] = b"h2";
+/// What is spoken within; clients choose the first that they know.
+const PROTOCOLS: [&[u8]; 2] = [H2, b"http/1.1"];
 
 /// Why there is no TLS with these files.
 #[derive(Debug)]

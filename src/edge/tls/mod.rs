@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Doors, connection, cors::Access, reply, turn::Caller};
+use super::{Doors, connection, cors::Access, h2, reply, turn::Caller};
 use crate::{
     error::{Error, Kind},
     lifecycle::Phase,
@@ -106,7 +106,12 @@ pub async fn serve(tcp: TcpStream, caller: Caller, entrance: Arc<Entrance>, door
     match entered {
         Ok(Entered::Tls(tls)) => {
             drop(entrance);
-            connection::secure(tls, caller, doors).await;
+            let protocol = tls.get_ref().1.alpn_protocol();
+            if protocol == Some(identity::H2) {
+                Box::pin(h2::serve(tls, caller, doors)).await;
+            } else {
+                connection::secure(tls, caller, doors).await;
+            }
         }
         Ok(Entered::Plain(tcp)) => not_here(tcp, &doors).await,
         Err(error) => tracing::debug!(connection = caller.connection, %error, "no TLS handshake"),

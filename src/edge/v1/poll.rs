@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     gate::{self, Admission, Who},
     hub::{Asked, Event, Haste, Hub, Known, Stream},
-    id::RequestId,
+    id::{RequestId, SessionId},
     mailbox::{Batch, Max},
     settings,
     wire::v1::{self, Extra},
@@ -38,6 +38,13 @@ impl Park {
         let messages = poll.limit.unwrap_or(usize::MAX).min(config.answer_messages);
         let max = Max { messages, bytes: config.answer_bytes };
         Self { who, poll, max, close, deadline, id }
+    }
+}
+
+impl Park {
+    /// Whose messages it waits for.
+    pub fn session(&self) -> &SessionId {
+        &self.poll.session
     }
 }
 
