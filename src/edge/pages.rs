@@ -21,13 +21,14 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-const FILES: [File; 19] = [
+const FILES: [File; 20] = [
     page("/", include_str!("pages/index.html")),
     page("/doctor", include_str!("pages/doctor.html")),
     page("/docs", include_str!("pages/docs.html")),
     File { path: DESCRIPTION, content_type: "application/json", text: include_str!("pages/openapi.json") },
     script("/assets/try.js", include_str!("pages/try.js")),
     script("/assets/account.js", include_str!("pages/account.js")),
+    script("/assets/credentials.js", include_str!("pages/credentials.js")),
     script("/assets/names.js", include_str!("pages/names.js")),
     script("/assets/raw.js", include_str!("pages/raw.js")),
     script("/assets/wire.js", include_str!("pages/wire.js")),

@@ -254,7 +254,7 @@ pageTest('keys alone will do, and everything has a name', {}, async (tabs) => {
   const page = await tabs.open('#session=keys&to=keys');
   await connected(page);
   const focused = [];
-  for (let n = 0; n < 11; n += 1) {
+  for (let n = 0; n < 12; n += 1) {
     await page.keyboard.press('Tab');
     focused.push(await page.evaluate(() => {
       const { activeElement: element } = document;
@@ -268,7 +268,7 @@ pageTest('keys alone will do, and everything has a name', {}, async (tabs) => {
     }
   }
   const pages = ['Try it', 'Doctor', 'Docs'];
-  const tab = ['Open a second tab', 'Cut the connection', 'Session', 'the best that works'];
+  const tab = ['Open a second tab', 'Cut the connection', 'Session', 'the best that works', 'Access'];
   assert.deepEqual(focused, [...pages, ...tab, 'To session', 'Message, JSON', 'Send', 'Send one every second']);
   await arrived(page, 1);
   await page.keyboard.press('Shift+Tab');

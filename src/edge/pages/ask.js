@@ -1,7 +1,9 @@
 // Asking the relay for the doctor: every question is timed, has an end, and never throws; whatever comes is a finding.
 
-/** A session for one check, that nobody else is likely to have. */
-export const throwaway = () => `doctor-${crypto.getRandomValues(new Uint32Array(2)).join('-')}`;
+import { inventedFor } from './credentials.js';
+
+/** A session for one check, that nobody else is likely to have; undefined if the token is for certain sessions alone. */
+export const throwaway = () => inventedFor(terms.token, `doctor-${crypto.getRandomValues(new Uint32Array(2)).join('-')}`);
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -43,7 +45,7 @@ function parse(text) {
 export const send = (session, payload, options = {}) =>
   ask('v1/messages', {
     method: 'POST',
-    body: JSON.stringify({ to: `session:${session}`, from: 'doctor', payload, ...options.members }),
+    body: JSON.stringify({ to: `session:${session}`, payload, ...options.members }),
     headers: { 'Content-Type': 'application/json', ...options.headers },
   });
 
@@ -123,10 +125,11 @@ export function openEvents(query, { method = 'GET', headers = {} } = {}) {
   return { queue, head: Promise.race([head, sleep(terms.patience)]), close: () => control.abort() };
 }
 
-/** Opens a WebSocket: a queue of its frames, parsed. */
-export function openSocket(query, protocol = 'x0-relay.v1') {
+/** Opens a WebSocket: a queue of its frames, parsed. A ticket stands for the token, because no header can be set. */
+export async function openSocket(query, protocol = 'x0-relay.v1') {
   const queue = new Queue();
-  const url = new URL(v1('ws', query), document.baseURI);
+  const ticket = terms.token && (await ask('v1/tickets', { method: 'POST', body: JSON.stringify({ session: query.session }) })).json?.ticket;
+  const url = new URL(v1('ws', ticket ? { ...query, ticket } : query), document.baseURI);
   url.protocol = url.protocol.replace('http', 'ws');
   const socket = protocol ? new WebSocket(url, protocol) : new WebSocket(url);
   socket.onmessage = ({ data }) => queue.put(parse(data));

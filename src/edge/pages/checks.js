@@ -17,10 +17,15 @@ async function reach(found) {
     answers.push(answer);
   }
   found.version = answers[0].json.version;
-  const least = v1('messages', { session: throwaway(), wait: 0 });
-  const v1Answer = await ask(least);
-  found.v1 = v1Answer.status === 200 || v1Answer.status === 401;
-  if (v1Answer.status === 401) return fault('The relay wants to know who asks.', 'Enter a token above, and begin again.');
+  const session = throwaway();
+  if (session === undefined) return info('These credentials are for certain sessions, whose messages are not to be touched: what needs a session is not checked.');
+  const v1Answer = await ask(v1('messages', { session, wait: 0 }));
+  found.v1 = v1Answer.status === 200;
+  if (v1Answer.status === 401) {
+    found.asked = true;
+    return fault(`The relay asks who you are: ${v1Answer.json?.detail ?? ''}`, 'Enter a token under Access, and check again.');
+  }
+  if (v1Answer.status === 403) return fault(`The token does not allow what is checked: ${v1Answer.json?.detail ?? ''}`, 'Enter one that may receive and send for a beginning of names, such as ann-*.');
   const trip = `x0-relay ${found.version} answers within ${seconds(median(answers.map(({ ms }) => ms)))} (the median of five).`;
   if (found.v1) return good(trip);
   if (/x0-relay serve/.test(v1Answer.json?.detail ?? '')) {
@@ -67,6 +72,8 @@ async function cors() {
   const [asked, answer] = await Promise.all([ask('v1/messages', { method: 'OPTIONS' }), ask(v1('messages', { session: throwaway(), wait: 0 }))]);
   const once = 'Let the relay alone answer OPTIONS and set these headers. nginx: remove add_header Access-Control-…, and any if ($request_method = OPTIONS).';
   if (asked.status === undefined || asked.status >= 300) return fault(`A preflight (OPTIONS) is answered with ${inWords(asked)}: pages of other hosts cannot send.`, once);
+  const isListed = ({ headers: of }) => !of?.get('access-control-allow-origin') && /\borigin\b/i.test(of?.get('vary') ?? '');
+  if (isListed(asked) && isListed(answer)) return info('Pages of other hosts may use this relay only if its operator lists them.', 'The relay: origins = ["https://app.example"]');
   for (const [name, { headers: of }] of [['A preflight', asked], ['An answer', answer]]) {
     const origin = of?.get('access-control-allow-origin');
     if (!origin) return fault(`${name} comes without Access-Control-Allow-Origin: pages of other hosts, such as x0’s, cannot read it.`, once);
@@ -84,6 +91,7 @@ async function idempotency() {
   const options = { headers: { 'Idempotency-Key': 'doctor-once' } };
   const [first, second] = [await send(session, 1, options), await send(session, 1, options)];
   await tidy(session);
+  if (first.json?.kind === 'origin_refused') return fault(`${first.json.detail}. So this page’s own address does not reach the relay as it is.`, 'nginx: proxy_set_header Host $http_host;\nApache: ProxyPreserveHost On\nThe relay: or list this origin under origins');
   if (first.status !== 201 || second.status !== 201) return fault(`A message was not accepted: ${inWords(first.status === 201 ? second : first)}.`, 'Let the proxy pass POST to the relay.');
   if (!second.json?.duplicate) return fault('The same message with the same Idempotency-Key was accepted twice: the header is removed or changed on the way.', 'nginx: proxy_set_header Idempotency-Key $http_idempotency_key;\nOr put the key into the body, as the relay’s own client does.');
   return good('A message that is sent again with its key is kept once.');
@@ -192,7 +200,7 @@ const UPGRADE = 'nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_u
 
 async function websocket(found) {
   const session = throwaway();
-  const socket = openSocket({ session });
+  const socket = await openSocket({ session });
   try {
     const welcome = await socket.queue.next(terms.patience);
     if (welcome?.type !== 'welcome') return await noSocket(session, socket.queue);
@@ -214,7 +222,7 @@ async function websocket(found) {
 
 /** Why there is no WebSocket; the browser does not tell. */
 async function noSocket(session, { ended }) {
-  const bare = openSocket({ session }, '');
+  const bare = await openSocket({ session }, '');
   const welcome = await bare.queue.next(ended ? terms.patience : 1);
   bare.close();
   if (welcome?.type === 'welcome') return fault('A WebSocket opens only without a sub-protocol: Sec-WebSocket-Protocol is removed on the way.', 'nginx: proxy_set_header Sec-WebSocket-Protocol $http_sec_websocket_protocol;');

@@ -56,6 +56,7 @@ async function perform({ check, show }, found) {
 async function examine() {
   const { waits, patience } = settings();
   terms.patience = patience * 1000;
+  terms.token = element('token').value.trim();
   element('checks').replaceChildren();
   for (const id of ['again', 'copy']) element(id).disabled = true;
   const quick = CHECKS.map((check) => ({ check, show: row(check) }));
@@ -96,6 +97,7 @@ function conclude(findings, found, order) {
   const names = bad.map(({ title }) => title).join(', ');
   if (bad.length === 0) tell('good', 'Done. Nothing is in the way.');
   else tell('trouble', `Done. ${bad.length === 1 ? 'One check has' : `${bad.length} checks have`} something to say: ${names}.`);
+  if (found.asked) element('access').open = true;
   element('report').textContent = report(findings, found);
   for (const id of ['again', 'copy']) element(id).disabled = false;
 }

@@ -1,6 +1,7 @@
 // The page's work: a session over whichever transport is chosen, sending, and telling what comes of it.
 
 import { createAccount, shortMemory } from './account.js';
+import { isSigned, sessionFor } from './credentials.js';
 import { memory, randomName, readAddress, writeAddress } from './names.js';
 import { memberOf, parse, standIn } from './raw.js';
 import { createWire } from './wire.js';
@@ -15,14 +16,20 @@ const PASSED_MAX = 100;
 const PASSED_CHARACTERS = 4000;
 const TO_THE_MILLISECOND = { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 };
 const STREAM_MS = 1000;
+/** What a client asked that was closed may still reach the relay for so long, and send its successor away. */
+const GHOST_MS = 10_000;
 const DRAW_MS = 250;
 const WORDS = { websocket: 'WebSocket', sse: 'an event stream', poll: 'long poll', x0: 'x0’s polling' };
 
 let session = '';
 let client = null;
+/** What shows who this is, if the relay asks. It is kept nowhere else. */
+let token = '';
 /** Events of a client that was closed count no more. */
 let turn = 0;
 let state = { name: 'connecting' };
+/** Until then who sends this client away is most likely its own forerunner: it comes back, once. */
+let ghostUntil = 0;
 /** Whether it speaks x0's own wire, and not protocol v1. */
 let onX0 = false;
 
@@ -41,15 +48,17 @@ const transport = () => document.querySelector('[name=transport]:checked').value
 function join(choice = transport()) {
   const mine = ++turn;
   const live = (act) => (event) => mine === turn && act(event);
+  ghostUntil = client === null ? 0 : Date.now() + GHOST_MS;
   client?.close();
   state = { name: 'connecting' };
   const { fetch, WebSocket } = wire;
   onX0 = choice === 'x0';
   if (onX0) {
-    client = connectX0(session, { fetch, onMessage: live(showX0), onState: live(become) });
+    const shown = isSigned(token) ? token : session;
+    client = connectX0(shown, { fetch: shown === session ? withToken(fetch) : fetch, onMessage: live(showX0), onState: live(become) });
   } else {
     const transports = choice === 'auto' ? undefined : [choice];
-    client = connect('.', { session, transports, storage: memory, fetch, WebSocket });
+    client = connect('.', { session, token: token || undefined, transports, storage: memory, fetch, WebSocket });
     client.on('message', live(show));
     client.on('gap', live(showGap));
     client.on('state', live(become));
@@ -57,6 +66,10 @@ function join(choice = transport()) {
   }
   draw();
 }
+
+/** Shows the token, if there is one. */
+const withToken = (ask) => (url, init) =>
+  ask(url, token ? { ...init, headers: { ...init.headers, Authorization: `Bearer ${token}` } } : init);
 
 /** Takes on a session. */
 function be(name, to) {
@@ -82,6 +95,10 @@ function become(next) {
   state = next;
   // A gateway has x0's wire alone.
   if (!onX0 && next.error?.status === 404 && transport() === 'auto') return join('x0');
+  if (next.name === 'superseded' && Date.now() < ghostUntil) {
+    ghostUntil = 0;
+    client.resume();
+  }
   draw();
 }
 
@@ -91,6 +108,7 @@ function stateInWords() {
   if (name === 'online') return ['good', `Connected over ${WORDS[state.transport]}.`];
   if (name === 'superseded') return ['trouble', 'Another tab, or another program, receives for this session now.'];
   if (name !== 'offline') return ['waiting', 'Connecting …'];
+  if (error?.status === 401) return ['trouble', `The relay asks who you are: ${error.message}. See Access.`];
   if (error?.status === 404) return ['trouble', 'There is no protocol v1 here: choose x0’s polling.'];
   if (error?.code === 'refused' || error?.heard) return ['trouble', `The relay refuses: ${error.message}`];
   return ['trouble', 'The relay is away.'];
@@ -106,6 +124,7 @@ function countdown() {
 function draw() {
   tell('state', ...stateInWords());
   put('countdown', countdown());
+  if (state.error?.status === 401 && token === '') element('access').open = true;
   element('resume').hidden = !wire.whole || state.name !== 'superseded';
   put('cut', wire.whole ? 'Cut the connection' : 'Mend the connection');
   put('cursor', client?.cursor ?? (onX0 ? 'this wire has none' : 'none yet'));
@@ -282,7 +301,7 @@ function noteWire({ out, way, text }) {
   const now = new Date();
   item.querySelector('span').textContent = `${out ? '→' : '←'} ${way}, ${out ? 'to the relay' : 'from the relay'}`;
   item.querySelector('time').textContent = now.toLocaleTimeString(undefined, TO_THE_MILLISECOND);
-  const shown = text.replace(SECRETS, '$1"…"');
+  const shown = (token ? text.replaceAll(token, '…') : text).replace(SECRETS, '$1"…"');
   const more = shown.length - PASSED_CHARACTERS;
   item.querySelector('pre').textContent = more > 0 ? `${shown.slice(0, PASSED_CHARACTERS)} … and ${more} more` : shown;
   const all = element('passed');
@@ -318,6 +337,12 @@ function showCurl() {
 
 element('me').addEventListener('submit', (event) => event.preventDefault());
 element('session').addEventListener('change', () => be(element('session').value || randomName(), null));
+element('token').addEventListener('change', () => {
+  token = element('token').value.trim();
+  const name = token === '' ? session : sessionFor(token, session);
+  if (name === session) join();
+  else be(name, null);
+});
 element('to').addEventListener('change', () => memory.setItem('to', element('to').value));
 element('second').addEventListener('click', () => {
   const other = randomName();

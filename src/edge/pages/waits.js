@@ -25,7 +25,9 @@ async function poll(wait) {
 
 /** A poll of x0's own, which waits as long as the relay is set to. */
 async function x0() {
-  const body = JSON.stringify({ session_src: throwaway(), type: 'GET' });
+  const session = throwaway();
+  if (session === undefined) return { verdict: 'skipped', words: 'It needs a session.' };
+  const body = JSON.stringify({ session_src: session, type: 'GET' });
   const answer = await ask('get', { method: 'POST', body, headers: { 'Content-Type': 'application/json' }, within: 60_000 + MARGIN_MS + terms.patience });
   if (answer.status === 200 && answer.json?.messages === null) return { verdict: 'good', words: `It is answered after ${seconds(answer.ms)}, the relay’s wait.` };
   if (answer.json?.error) return { verdict: 'warn', words: `The relay refuses it: ${answer.json.exception}: ${answer.json.detail}` };
@@ -58,7 +60,7 @@ async function events(wait) {
 
 /** A WebSocket on which nothing is said but the relay's pings. */
 async function websocket(wait) {
-  const socket = openSocket({ session: throwaway() });
+  const socket = await openSocket({ session: throwaway() });
   const started = performance.now();
   if ((await socket.queue.next(terms.patience))?.type !== 'welcome') {
     socket.close();

@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const BINARY = process.env.RELAY_BIN || fileURLToPath(new URL('../../../target/debug/x0-relay', import.meta.url));
+export const BINARY = process.env.RELAY_BIN || fileURLToPath(new URL('../../../target/debug/x0-relay', import.meta.url));
 const DEADLINE = 60_000;
 
 /** Relays that still run when the test process ends are ended with it. */
@@ -175,5 +175,6 @@ export function binary() {
 }
 
 function serve(...args) {
-  return ['serve', '--socket', 'none', '--auth', 'open', ...args];
+  const access = args.includes('--auth') ? [] : ['--auth', 'open'];
+  return ['serve', '--socket', 'none', ...access, ...args];
 }
