@@ -10,8 +10,7 @@ test: ## every test; installs what it needs (Debian packages, npm packages)
 	@bash tests/ops/test.sh
 
 prove: ## the long tests that the documents' claims stand on, in release
-	@cargo test --locked --release -- --list prove_ | grep -q ': test$$' || { echo 'no test is named prove_…' >&2; exit 1; }
-	X0_RELAY_PROVE=1 cargo test --locked --release -- --nocapture prove_
+	@bash tests/ops/prove.sh
 
 fuzz: ## every fuzz target for FUZZ_SECONDS seconds (default 60)
 	@bash tests/ops/fuzz.sh

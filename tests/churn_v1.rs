@@ -358,6 +358,7 @@ fn churn(doors: &[Door], size: Size) -> Sums {
         assert!(rest.messages.is_empty() && rest.gap.is_none(), "{session}: {rest:?}");
     }
     println!("{doors:?}: {sums:#?}");
+    println!("{} answers held back as repeats", relay.metric("x0_relay_repeats_held_back_total"));
     sums
 }
 

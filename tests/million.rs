@@ -50,7 +50,18 @@ fn mib(relay: &Relay, what: &str) -> usize {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") / 1024
 }
 
-/// Starts a relay on what another has left, and prints how that went.
+/// How long the thread of the relay that was held up most waited for a processor that others used.
+fn held_up(relay: &Relay) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{}/task", relay.process.pid())).expect("Linux");
+    let waited = threads.filter_map(|thread| {
+        let figures = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        figures.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+    });
+    waited.max().unwrap_or_default()
+}
+
+/// Starts a relay on what another has left, and prints how that went. A machine that others use makes it wait for them,
+/// which is no matter of the relay.
 #[track_caller]
 fn back(what: &str, data: &Path, sync: &str, at_least: usize) -> Relay {
     let (relay, took) = timed(|| {
@@ -59,16 +70,21 @@ fn back(what: &str, data: &Path, sync: &str, at_least: usize) -> Relay {
         assert_eq!(ready.status, 200, "{}", ready.text());
         relay
     });
+    let held_up = held_up(&relay);
     let there = waiting(&relay);
     println!(
-        "{what}: {there} messages back, ready after {took:?}, {} MiB of memory, {} MiB at its peak; the file has {} KiB",
+        "{what}: {there} messages back, ready after {took:?}, {held_up:?} of which others had the processor; {} MiB of \
+         memory, {} MiB at its peak; the file has {} KiB",
         mib(&relay, "VmRSS:"),
         mib(&relay, "VmHWM:"),
         fs::metadata(data.join("journal.redb")).expect("there").len() >> 10
     );
     assert!(there >= at_least, "{at_least} were accepted");
     // How long a build takes that was not optimized says nothing.
-    assert!(took < BACK || cfg!(debug_assertions), "{took:?}");
+    assert!(
+        took.saturating_sub(held_up) < BACK || cfg!(debug_assertions),
+        "{took:?}, {held_up:?} of which others had the processor"
+    );
     relay
 }
 

@@ -34,7 +34,8 @@ phase 'install what is missing' tests/ops/install.sh
 phase 'cargo fmt' cargo fmt --check
 phase 'cargo clippy' cargo clippy --locked --all-targets -- -D warnings
 # With the output of tests that pass: that is where they say what they measured, or skipped.
-phase 'cargo test' cargo test --locked -- --show-output
+# More threads than processors: many tests wait for a relay's clock, and none depends on the machine's speed.
+phase 'cargo test' cargo test --locked -- --show-output --test-threads=8
 [[ ! -f client-js/package.json ]] || phase 'client-js' npm_tests client-js
 phase 'x0 drop-in' node --test client-js/x0/tests/*.test.mjs
 phase 'browser' browser_tests
