@@ -87,7 +87,7 @@ fn kill_rounds(rounds: usize) {
                 assert!(got.iter().all(|n| *n < sender.next.load(SeqCst)), "made up: {got:?}");
                 let got: BTreeSet<u64> = got.into_iter().collect();
                 let again: Vec<_> = got.intersection(&taken[n]).collect();
-                assert!(again.is_empty(), "taken 150 ms before the kill, and there again: {again:?}");
+                assert!(again.is_empty(), "taken before what was answered, and there again: {again:?}");
                 let answers = std::mem::take(&mut *sender.answered.lock());
                 let lost: Vec<_> = answers.difference(&got).collect();
                 assert!(lost.is_empty(), "round {round}: answered ok and lost: {lost:?}");
@@ -99,20 +99,24 @@ fn kill_rounds(rounds: usize) {
         if round == rounds {
             break;
         }
-        let pause = Duration::from_millis(20) + random.within(Duration::from_millis(150));
+        // At a random moment of its work, however fast it works.
+        let (enough, pause) = (1 + random.below(60), random.within(Duration::from_millis(10)));
+        let count = || senders.iter().map(|sender| sender.answered.lock().len()).sum::<usize>();
+        let before = count();
         let process = &relay.process;
         thread::scope(|scope| {
             for (n, sender) in senders.iter().enumerate() {
                 let relay = &relay;
                 scope.spawn(move || send_until_killed(relay, &format!("b{n}"), sender));
             }
+            eventually("it works", SOON, || (count() >= before + enough).then_some(()));
             thread::sleep(pause);
             process.signal(nix::sys::signal::Signal::SIGKILL);
         });
         relay.wait_exit(SOON);
     }
     println!("{rounds} rounds of kill -9: {answered} answered, 0 of them lost; {unanswered} there without an answer");
-    assert!(answered > 10 * rounds, "only {answered}: the relay was killed before it worked");
+    assert!(answered >= rounds, "only {answered}: the relay was killed before it worked");
 }
 
 #[test]
