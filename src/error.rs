@@ -33,6 +33,8 @@ macro_rules! kinds {
             pub const fn label(self) -> &'static str { match self { $(Kind::$kind => $label,)* } }
             /// `exception_id` of an x0 error object.
             pub const fn x0_name(self) -> &'static str { match self { $(Kind::$kind => $x0,)* } }
+            /// Whether it is about who asks: 401 elsewhere, and to x0's pages a session that is not good.
+            pub const fn is_about_identity(self) -> bool { self.status() == 401 }
             /// `exception` of an x0 error object, the title elsewhere.
             pub const fn title(self) -> &'static str { match self { $(Kind::$kind => $title,)* } }
         }
@@ -68,8 +70,20 @@ kinds! {
     UpgradeRequired: Client, retry false, 426, close 1008, "upgrade_required", "UpgradeRequired", "Upgrade required";
     /// Nothing lives at this address.
     NotFound: Client, retry false, 404, close 1008, "not_found", "NotFound", "Not found";
+    /// Credentials are needed, and there are none.
+    Unauthorized: Client, retry false, 401, close 3000, "unauthorized", "Unauthorized", "Credentials needed";
+    /// A token or a signed session that is no good.
+    InvalidToken: Client, retry false, 401, close 3000, "invalid_token", "InvalidToken", "Invalid credentials";
+    /// Credentials that were good, and are not any more.
+    Expired: Client, retry false, 401, close 3000, "expired", "Expired", "Credentials expired";
+    /// Credentials that somebody has declared void.
+    Revoked: Client, retry false, 401, close 3000, "revoked", "Revoked", "Credentials revoked";
+    /// A ticket that was used, is too old, or never was one.
+    TicketSpent: Client, retry false, 401, close 3000, "ticket_spent", "TicketSpent", "Ticket not good any more";
+    /// Too many tickets are out.
+    TooManyTickets: Client, retry true, 429, close 1013, "too_many_tickets", "TooManyTickets", "Too many tickets";
     /// The credentials do not allow this.
-    Forbidden: Client, retry false, 403, close 1008, "forbidden", "Forbidden", "Not permitted";
+    Forbidden: Client, retry false, 403, close 3003, "forbidden", "Forbidden", "Not permitted";
     /// The web page that asks comes from an origin that may not.
     OriginRefused: Client, retry false, 403, close 1008, "origin_refused", "OriginNotAllowed", "Origin not allowed";
     /// The mailbox has no room for the message.

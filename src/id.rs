@@ -9,18 +9,26 @@ use crate::error::{Error, Kind};
 /// The longest session id, in bytes of UTF-8.
 pub const SESSION_BYTES_MAX: usize = 256;
 
-/// One receiver's name, usually one browser tab: non-empty UTF-8, at most [`SESSION_BYTES_MAX`] bytes.
+/// The longest name of an organisation, in bytes.
+pub const ORG_BYTES_MAX: usize = 64;
+
+/// What the ids of an organisation's sessions begin with inside of the relay. Unicode has set it aside for such use, and
+/// no id from outside may begin with it, so nobody can spell another's id.
+const WITHIN: char = '\u{10FFFF}';
+
+/// One receiver's name, usually one browser tab: non-empty UTF-8, at most [`SESSION_BYTES_MAX`] bytes. Inside of the
+/// relay it may have its organisation in front, and is then another name than the same one without.
 ///
-/// Control characters are legal in it, so it is shown with [`fmt::Display`], which escapes them.
-/// Cheap to clone.
+/// Control characters are legal in it, so it is shown with [`fmt::Display`], which escapes them, and leaves out the
+/// signature of a signed session. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// Checks and keeps a session id.
+    /// Checks and keeps a session id from outside.
     ///
     /// # Errors
-    /// [`Kind::InvalidSession`] if it is empty or longer than [`SESSION_BYTES_MAX`] bytes.
+    /// [`Kind::InvalidSession`] if it is empty, longer than [`SESSION_BYTES_MAX`] bytes, or begins with U+10FFFF.
     pub fn new(id: &str) -> Result<Self, Error> {
         match id.len() {
             0 => Err(Error::new(Kind::InvalidSession, "a session id may not be empty")),
@@ -28,14 +36,77 @@ impl SessionId {
                 Kind::InvalidSession,
                 format!("a session id may have at most {SESSION_BYTES_MAX} bytes, this one has {n}"),
             )),
+            _ if id.starts_with(WITHIN) => {
+                Err(Error::new(Kind::InvalidSession, "a session id may not begin with the noncharacter U+10FFFF"))
+            }
             _ => Ok(Self(id.into())),
         }
     }
 
-    /// The id as it came.
+    /// An id that this relay has written down itself, with its organisation if it has one.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidSession`]: it cannot have.
+    pub fn kept(id: &str) -> Result<Self, Error> {
+        let kept = Self(id.into());
+        Self::new(kept.bare()).map(|_| kept)
+    }
+
+    /// The same id in an organisation's space; the empty name is nobody's, where ids are as they come.
+    #[must_use]
+    pub fn within(&self, org: &str) -> Self {
+        match (org, self.org()) {
+            ("", None) => self.clone(),
+            ("", Some(_)) => Self(self.bare().into()),
+            _ => self.elsewhere(org),
+        }
+    }
+
+    /// The same id as it is addressed in an organisation's space, or with the empty name in nobody's.
+    #[must_use]
+    pub fn elsewhere(&self, org: &str) -> Self {
+        Self(format!("{WITHIN}{org}/{}", self.bare()).into())
+    }
+
+    /// The id as it is kept; with the organisation, if it has one.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    fn parts(&self) -> (Option<&str>, &str) {
+        match self.0.strip_prefix(WITHIN).and_then(|rest| rest.split_once('/')) {
+            Some((org, id)) => (Some(org), id),
+            None => (None, &self.0),
+        }
+    }
+
+    /// The id as it is known outside.
+    pub fn bare(&self) -> &str {
+        self.parts().1
+    }
+
+    /// The organisation whose session it is, if it is one's.
+    pub fn org(&self) -> Option<&str> {
+        self.parts().0
+    }
+}
+
+/// Whether a text may be an organisation's name: 1 to [`ORG_BYTES_MAX`] of the characters `A-Z a-z 0-9 . _ -`.
+pub fn is_org(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=ORG_BYTES_MAX).contains(&text.len()) && text.bytes().all(legal)
+}
+
+/// The characters of a signature of a signed session: an HMAC-SHA-256 in base64url.
+pub const SIGNATURE_CHARS: usize = 43;
+
+/// What stands before the signature of what reads like a signed session, `ID.EXPIRY.SIGNATURE`: `ID.EXPIRY`.
+pub fn unsigned(text: &str) -> Option<&str> {
+    let (rest, signature) = text.rsplit_once('.')?;
+    let (_, expiry) = rest.rsplit_once('.')?;
+    let base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let signed = signature.len() == SIGNATURE_CHARS && signature.bytes().all(base64url);
+    (signed && !expiry.is_empty() && expiry.bytes().all(|byte| byte.is_ascii_digit())).then_some(rest)
 }
 
 impl std::borrow::Borrow<str> for SessionId {
@@ -46,13 +117,30 @@ impl std::borrow::Borrow<str> for SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.escape_debug())
+        let (org, id) = self.parts();
+        if let Some(org) = org {
+            write!(f, "{org}/")?;
+        }
+        match unsigned(id) {
+            Some(rest) => write!(f, "{}.…", rest.escape_debug()),
+            None => write!(f, "{}", id.escape_debug()),
+        }
     }
 }
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Credentials from outside: never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Box<str>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "(secret)")
     }
 }
 
@@ -114,6 +202,28 @@ mod tests {
         assert!(SessionId::new("").is_err());
         assert!(SessionId::new(&"ä".repeat(128)).is_ok());
         assert!(SessionId::new(&"ä".repeat(129)).is_err());
+    }
+
+    #[test]
+    fn an_organisations_session_is_another_than_any_from_outside() {
+        let (bare, acme) = (SessionId::new("t").expect("an id"), SessionId::new("t").expect("an id").within("acme"));
+        assert_ne!(bare, acme);
+        assert_eq!((acme.org(), acme.bare(), bare.org(), bare.bare()), (Some("acme"), "t", None, "t"));
+        assert!(SessionId::new(acme.as_str()).is_err(), "nobody can spell it");
+        assert_eq!(SessionId::kept(acme.as_str()), Ok(acme.clone()));
+        assert_eq!(acme.within("other").within("acme"), acme);
+        assert_eq!(SessionId::new("a/b").expect("an id").within("x").bare(), "a/b");
+        assert!(is_org("a.B_9-") && !is_org("") && !is_org("a/b") && !is_org("ä"));
+    }
+
+    #[test]
+    fn what_is_shown_of_a_signed_session_has_no_signature() {
+        let signed = format!("tab.1.1790000000.{}", "A".repeat(SIGNATURE_CHARS));
+        let id = SessionId::new(&signed).expect("legal");
+        assert_eq!((id.to_string(), format!("{id:?}")), ("tab.1.1790000000.…".into(), "\"tab.1.1790000000.…\"".into()));
+        for other in ["a.b.c", "1.2", "a.1.short", &signed[1..signed.len() - 1]] {
+            assert_eq!(SessionId::new(other).expect("legal").to_string(), other);
+        }
     }
 
     #[test]

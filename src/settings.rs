@@ -1,6 +1,6 @@
 //! What can be set, as every room sees it. [`crate::config`] fills these in.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Settings of `x0-relay serve`.
 #[derive(Clone, PartialEq, Debug)]
@@ -9,6 +9,8 @@ pub struct Serve {
     pub http: Http,
     /// Where the control socket is to be.
     pub socket: ControlSocket,
+    /// Who may send and receive.
+    pub auth: Auth,
     /// How protocol v1 is served.
     pub v1: V1,
     /// Limits on what is kept.
@@ -22,6 +24,8 @@ pub struct Serve {
 pub struct Gateway {
     /// The HTTP side.
     pub http: Http,
+    /// Whether the server behind it is said to ask nobody who they are.
+    pub open: bool,
     /// The control socket of the server behind it.
     pub socket: PathBuf,
     /// How the process lives and ends.
@@ -74,6 +78,51 @@ pub struct Tls {
     pub cert: PathBuf,
     /// Its private key, in PEM.
     pub key: PathBuf,
+}
+
+/// Who may send and receive. Neither: everybody who reaches the relay.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Auth {
+    /// Those with a token, if tokens are taken.
+    pub jwt: Option<Jwt>,
+    /// Those with a signed session, if these are taken: where their secrets are.
+    pub signed: Option<KeyPlace>,
+}
+
+impl Auth {
+    /// Whether nobody is asked who they are.
+    pub const fn is_open(&self) -> bool {
+        self.jwt.is_none() && self.signed.is_none()
+    }
+}
+
+/// Which tokens are taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Jwt {
+    /// Where the keys are that verify them.
+    pub keys: KeyPlace,
+    /// Their `aud` names this.
+    pub audience: String,
+    /// Their `iss`, if it is looked at.
+    pub issuer: Option<String>,
+}
+
+/// Where keys are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyPlace {
+    /// In a file.
+    File(PathBuf),
+    /// In a variable of the environment.
+    Environment(String),
+}
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyPlace::File(path) => write!(f, "{}", path.display().to_string().escape_debug()),
+            KeyPlace::Environment(name) => write!(f, "env:{}", name.escape_debug()),
+        }
+    }
 }
 
 /// Where the control socket is to be, and whose.

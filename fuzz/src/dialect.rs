@@ -70,7 +70,7 @@ pub fn is_payload(sent: &Node<'_>, payload: &Payload) {
 
 /// A text that may be a session id.
 pub fn session(text: Option<String>) -> Option<String> {
-    text.filter(|id| (1..=SESSION_BYTES_MAX).contains(&id.len()))
+    text.filter(|id| (1..=SESSION_BYTES_MAX).contains(&id.len()) && !id.starts_with('\u{10FFFF}'))
 }
 
 /// A request as an object, at an address.

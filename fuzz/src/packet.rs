@@ -2,8 +2,9 @@
 
 use x0_relay::{
     error::Kind,
+    id::is_org,
     wire::{
-        control::{self, PACKET_BYTES_MAX, Packet, Word, X0_PACKET_BYTES},
+        control::{self, PACKET_BYTES_MAX, Packet, Revoked, Word, X0_PACKET_BYTES},
         takeover::Directory,
         x0::{Path, Request},
     },
@@ -53,7 +54,21 @@ fn is_meant(packet: &Packet, object: &Node<'_>) {
         }
         Packet::Word(Word::Purge(session)) => {
             assert_eq!(said.as_deref(), Some("purge"));
-            assert_eq!(ours("session").and_then(Node::text).as_deref(), Some(session.as_str()));
+            assert_eq!(ours("session").and_then(Node::text).as_deref(), Some(session.bare()));
+            assert_eq!(ours("org").and_then(Node::text).as_deref(), session.org());
+        }
+        Packet::Word(Word::Revoke(what, remember)) => {
+            assert_eq!(said.as_deref(), Some("revoke"));
+            assert_eq!(number(ours("seconds")), Some(remember.as_secs()));
+            let (name, text) = match what {
+                Revoked::Token(id) => ("token", id),
+                Revoked::Session(session) => ("session", session),
+                Revoked::Subject(org, subject) => {
+                    assert_eq!(ours("org").and_then(Node::text).as_deref(), org.as_deref());
+                    ("subject", subject)
+                }
+            };
+            assert_eq!(ours(name).and_then(Node::text).as_deref(), Some(&**text));
         }
         Packet::Word(Word::Takeover(ask)) => {
             assert_eq!(said.as_deref(), Some("takeover"));
@@ -91,7 +106,14 @@ fn has_fault(object: &Node<'_>, kind: Kind) -> bool {
     let no_number = |name| ours(name).is_some_and(|said| said.number().is_none());
     match word(object).as_deref() {
         Some("sessions") => kind == Kind::BadRequest && no_number("max"),
-        Some("purge") => kind == Kind::InvalidSession && session(ours("session").and_then(Node::text)).is_none(),
+        Some("purge") if kind == Kind::InvalidSession => session(ours("session").and_then(Node::text)).is_none(),
+        Some("purge") => kind == Kind::BadRequest && no_org(ours("org")),
+        Some("revoke") => {
+            let names = ["token", "subject", "session"].map(|name| ours(name).and_then(Node::text));
+            let one = names.iter().flatten().filter(|text| !text.is_empty()).count() == 1;
+            kind == Kind::BadRequest
+                && (!one || no_number("seconds") || ours("seconds").is_none() || no_org(ours("org")))
+        }
         Some("frames" | "stats" | "drain") => false,
         Some("takeover") => {
             let no_flag = ours("discard").is_some_and(|said| !matches!(said.raw, "true" | "false"));
@@ -103,6 +125,10 @@ fn has_fault(object: &Node<'_>, kind: Kind) -> bool {
             (kind == Kind::BadRequest && no_number("bytes")) || Asked { path: Path::Handler, object }.has_fault(kind)
         }
     }
+}
+
+fn no_org(said: Option<&Node<'_>>) -> bool {
+    said.is_some_and(|said| !said.text().is_some_and(|text| is_org(&text)))
 }
 
 fn comes_back(packet: &Packet) {

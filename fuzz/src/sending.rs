@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 use x0_relay::{
     error::Kind,
-    id::SESSION_BYTES_MAX,
+    id::{SESSION_BYTES_MAX, is_org},
     mailbox::Letter,
     message::{KIND, Message, Seq, Shape, UnixMs},
     wire::{
@@ -48,18 +48,24 @@ impl Sending<'_> {
         }
     }
 
-    fn receivers(&self) -> Option<Vec<String>> {
+    /// The receivers, each with the organisation that is named.
+    fn receivers(&self) -> Option<Vec<(Option<String>, String)>> {
         let mut known = BTreeSet::new();
         let mut to = Vec::new();
         for address in self.addresses()? {
-            let id = match address.split_once(':') {
-                Some(("session", id)) => id.to_owned(),
+            let (org, id) = match address.split_once(':') {
+                Some(("session", id)) => (None, id.to_owned()),
+                Some(("org", rest)) => {
+                    let (org, id) = rest.split_once('/').filter(|(org, _)| org.is_empty() || is_org(org))?;
+                    (Some(org.to_owned()), id.to_owned())
+                }
                 Some(_) => return None,
-                None => address,
+                None => (None, address),
             };
-            if !(1..=SESSION_BYTES_MAX).contains(&id.len()) {
+            if !(1..=SESSION_BYTES_MAX).contains(&id.len()) || id.starts_with('\u{10FFFF}') {
                 return None;
             }
+            let id = (org, id);
             if known.insert(id.clone()) {
                 to.push(id);
             }
@@ -82,7 +88,7 @@ impl Sending<'_> {
     /// What was made of it is what it says.
     pub fn is(&self, draft: &Draft) {
         assert!(self.has_right_members());
-        let to: Vec<String> = draft.to.iter().map(|id| id.as_str().to_owned()).collect();
+        let to = draft.to.iter().map(|id| (id.org().map(str::to_owned), id.bare().to_owned())).collect();
         assert_eq!(Some(to), self.receivers());
         assert_eq!(&*draft.from, self.text("from").unwrap_or_default());
         let kind = if draft.kind.is_empty() { KIND } else { &*draft.kind };

@@ -77,7 +77,10 @@ fn is_meant(frame: &Frame, object: &Node<'_>) {
             let said = text(object, "cursor").map(|text| Cursor::parse(&text));
             assert_eq!((kind.as_str(), said), ("ack", Some(Ok(*cursor))));
         }
-        Frame::Auth => assert!(kind == "auth" && text(object, "token").is_some()),
+        Frame::Auth { reference, token } => {
+            assert_eq!((kind.as_str(), Ok(reference.as_deref())), ("auth", name(object)));
+            assert_eq!(text(object, "token").as_deref(), Some(&*token.0));
+        }
         Frame::Ping => assert_eq!(kind, "ping"),
     }
 }

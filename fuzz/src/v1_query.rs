@@ -64,7 +64,7 @@ impl Asked {
 }
 
 fn is_session(text: &str) -> bool {
-    (1..=SESSION_BYTES_MAX).contains(&text.len())
+    (1..=SESSION_BYTES_MAX).contains(&text.len()) && !text.starts_with('\u{10FFFF}')
 }
 
 fn cursor(text: Option<&str>) -> Option<Cursor> {
@@ -125,7 +125,7 @@ fn poll(asked: &Asked, query: &str) -> bool {
 
 fn attach(asked: &Asked, query: &str) -> bool {
     let [session, after] = ["session", "after"].map(|name| asked.get(name));
-    let result = v1::attach(Some(query));
+    let result = v1::attach(Some(query), None);
     match &result {
         Ok(attach) => {
             assert_eq!(Some(attach.session.as_str()), session.text.as_deref());
@@ -161,7 +161,7 @@ fn events(asked: &Asked, query: &str, last: Option<&[u8]>, body: &[u8]) -> bool 
     let object = if let Verdict::Object(object) = &verdict { Some(object) } else { None };
     let [session, after, ack] = NAMES.map(|name| asked.get(name).text.or(member(object, name)));
     let last = last.map(|id| String::from_utf8_lossy(id.trim_ascii()).into_owned()).filter(|id| !id.is_empty());
-    let result = v1::events(Some(query), last.as_deref().map(str::as_bytes), body);
+    let result = v1::events(Some(query), last.as_deref().map(str::as_bytes), body, None);
     match &result {
         Ok(events) => {
             assert_eq!(Some(events.session.as_str()), session.as_deref());

@@ -10,7 +10,7 @@ use crate::{
     config,
     edge::seqpacket::{Received, Seqpacket},
     lifecycle::Clock,
-    wire::control::{self, PACKET_BYTES_MAX, Word},
+    wire::control::{self, PACKET_BYTES_MAX, Revoked, Word},
 };
 
 /// Says a word and shows the answer.
@@ -18,7 +18,11 @@ pub async fn run(word: &str, matches: &ArgMatches) -> Done {
     let said = match word {
         "stats" => Word::Stats,
         "sessions" => Word::Sessions(matches.get_one::<u32>("max").map_or(100, |max| *max as usize)),
-        "purge" => Word::Purge(send::session(text(matches, "session"))?),
+        "purge" => Word::Purge(match matches.get_one::<String>("org") {
+            Some(org) => send::session(text(matches, "session"))?.within(org),
+            None => send::session(text(matches, "session"))?,
+        }),
+        "revoke" => revoked(matches)?,
         "drain" => Word::Drain,
         _ => return Err(Failure::usage(format!("unknown command {word}"))),
     };
@@ -32,6 +36,7 @@ pub async fn run(word: &str, matches: &ArgMatches) -> Done {
         Word::Purge(session) => {
             one(&answers[0], json, format!("{} message(s) of \"{session}\" removed", answers[0]["purged"]))
         }
+        Word::Revoke(..) => one(&answers[0], json, "revoked".to_owned()),
         Word::Drain => {
             // The connection ends with the relay.
             while let Ok(Received::Packet(_) | Received::TooLarge(_)) = peer.receive(PACKET_BYTES_MAX).await {}
@@ -39,6 +44,17 @@ pub async fn run(word: &str, matches: &ArgMatches) -> Done {
         }
         Word::Takeover(_) => Err(Failure::usage("x0-relay serve --takeover says this word")),
     }
+}
+
+fn revoked(matches: &ArgMatches) -> Result<Word, Failure> {
+    let given = |name: &str| matches.get_one::<String>(name).map(|text| text.as_str().into());
+    let what = match (given("token-id"), given("subject"), given("session")) {
+        (Some(id), None, None) => Revoked::Token(id),
+        (None, Some(subject), None) => Revoked::Subject(given("org"), subject),
+        (None, None, Some(session)) => Revoked::Session(session),
+        _ => return Err(Failure::usage("say what is revoked: --token-id, --subject or --session")),
+    };
+    Ok(Word::Revoke(what, super::token::span(text(matches, "for"))?))
 }
 
 /// Says a word to the relay at `path`. Returns its answers, at least one.
@@ -155,7 +171,11 @@ fn sessions(answers: &[Value], json: bool) -> Done {
     let ago = |time: &Value| time.as_u64().map_or("-".to_owned(), |ms| show::span(now.saturating_sub(ms) / 1_000));
     let row = |info: &&Value| {
         vec![
-            show::tame(info["session"].as_str().unwrap_or_default()),
+            show::tame(&format!(
+                "{}{}",
+                info["org"].as_str().map_or_else(String::new, |org| format!("{org}/")),
+                info["session"].as_str().unwrap_or_default()
+            )),
             info["pending"].to_string(),
             bytesize::ByteSize(info["bytes"].as_u64().unwrap_or(0)).to_string(),
             ago(&info["oldest"]),

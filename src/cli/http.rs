@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode, Uri,
     client::conn::http1::{SendRequest, handshake},
-    header,
+    header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -29,6 +29,8 @@ pub struct Relay {
     authority: String,
     /// Over TLS, if the URL says so.
     trust: Option<Trust>,
+    /// The value of `Authorization`.
+    authorization: Option<HeaderValue>,
     life: Lifecycle,
     connection: Option<(SendRequest<Full<Bytes>>, Task)>,
 }
@@ -39,7 +41,15 @@ impl Relay {
     /// # Errors
     /// The URL is none that is understood.
     pub fn named(matches: &ArgMatches) -> Result<Self, Failure> {
-        Self::at(matches.get_one::<String>("url").map_or("http://127.0.0.1:8080", String::as_str), matches)
+        let relay =
+            Self::at(matches.get_one::<String>("url").map_or("http://127.0.0.1:8080", String::as_str), matches)?;
+        let authorization = super::token::shown(matches)?.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| Failure::usage("the token has characters that none can have"))?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        Ok(Self { authorization: authorization.transpose()?, ..relay })
     }
 
     /// The relay at a URL without a path.
@@ -62,7 +72,7 @@ impl Relay {
         let host = authority.host();
         let authority = if authority.port().is_some() { authority.to_string() } else { format!("{host}:{usual_port}") };
         let url = format!("{}://{authority}", if secure { "https" } else { "http" });
-        Ok(Self { url, authority, trust, life: Lifecycle::start(), connection: None })
+        Ok(Self { url, authority, trust, authorization: None, life: Lifecycle::start(), connection: None })
     }
 
     /// Sends a request and reads its answer whole.
@@ -91,13 +101,16 @@ impl Relay {
                 }
             }
         };
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, &self.authority)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(Failure::failed)?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        }
         let answer = sender.send_request(request).await.map_err(|error| away(&error))?;
         let status = answer.status();
         let body = answer.into_body().collect().await.map_err(|error| away(&error))?.to_bytes();

@@ -17,11 +17,12 @@ mod logs;
 mod send;
 mod serve;
 mod show;
+mod token;
 mod trust;
 mod watch;
 
 /// Environment variables that are no settings of `serve` and `gateway`.
-const OTHER_VARIABLES: &[&str] = &["X0_RELAY_URL", "X0_RELAY_CA"];
+const OTHER_VARIABLES: &[&str] = &["X0_RELAY_URL", "X0_RELAY_CA", token::VARIABLE];
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -61,6 +62,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("serve", matches)) => serve::serve(matches),
         Some(("gateway", matches)) => serve::gateway(matches),
         Some(("check", matches)) => check::run(matches),
+        Some(("token", matches)) => token::run(matches),
         Some(("send", matches)) => block_on(send::run(matches)),
         Some(("watch", matches)) => block_on(watch::run(matches)),
         Some(("health", matches)) => block_on(health::run(matches)),
@@ -125,7 +127,7 @@ fn command() -> Command {
         .subcommand(
             Command::new("send")
                 .about("Send a message to a session")
-                .args([url(), ca(), socket("Send over this control socket instead of HTTP"), json()])
+                .args([url(), ca(), token::arg(), socket("Send over this control socket instead of HTTP"), json()])
                 .arg(Arg::new("from").long("from").value_name("SESSION").default_value("x0-relay").help("Who sends"))
                 .arg(Arg::new("session").value_name("SESSION").required(true).help("Who receives"))
                 .arg(Arg::new("payload").value_name("JSON").help("The message, a JSON object; standard input if missing or -"))
@@ -134,7 +136,7 @@ fn command() -> Command {
         .subcommand(
             Command::new("watch")
                 .about("Receive a session's messages, and print them as they come")
-                .args([url(), ca(), socket("Receive over this control socket instead of HTTP"), json()])
+                .args([url(), ca(), token::arg(), socket("Receive over this control socket instead of HTTP"), json()])
                 .arg(
                     Arg::new("count")
                         .long("count")
@@ -158,8 +160,11 @@ fn command() -> Command {
         )
         .subcommand(
             operator("purge", "Remove all messages that wait for a session")
-                .arg(Arg::new("session").value_name("SESSION").required(true).help("Whose messages")),
+                .arg(Arg::new("session").value_name("SESSION").required(true).help("Whose messages"))
+                .arg(token::org()),
         )
+        .subcommand(token::revoke(operator("revoke", "Declare credentials void: what rests on them ends within a second")))
+        .subcommand(token::command())
         .subcommand(operator("drain", "End the relay in order, and wait until it has ended"))
         .subcommand(Command::new("health").about("Ask whether the relay is ready: exit code 0 if it is, 1 or 3 if not").args([url(), ca()]))
 }

@@ -37,7 +37,8 @@ pub fn gateway(matches: &ArgMatches) -> Done {
     let sources = Sources::new(matches.clone(), std::env::vars_os(), OTHER_VARIABLES);
     let (config, _) = sources.gateway().map_err(|faults| all(&faults))?;
     let process = config.process.clone();
-    run(&process, sources, async { server::gateway(config, inherited) }, gateway_banner)
+    let open = config.open;
+    run(&process, sources, async { server::gateway(config, inherited) }, |server| gateway_banner(server, open))
 }
 
 fn all(faults: &[Fault]) -> Failure {
@@ -174,6 +175,10 @@ fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Said loudly, because it may not be meant.
+const OPEN: &str =
+    "  access         OPEN: whoever reaches it may send to every session and receive every session's mail";
+
 fn relay_banner(server: &Server, pages: bool) -> String {
     let mut lines = banner_head("serving", server);
     if let Some(predecessor) = &server.predecessor {
@@ -186,7 +191,12 @@ fn relay_banner(server: &Server, pages: bool) -> String {
         None => "  messages       in memory: they end with this process".to_owned(),
         Some(dir) => format!("  messages       on disk in {}", dir.display()),
     });
-    lines.push("  access         open: whoever reaches it may send and receive".to_owned());
+    lines.push(match (&server.auth.jwt, &server.auth.signed) {
+        (None, None) => OPEN.to_owned(),
+        (Some(_), None) => "  access         for those with a token (jwt)".to_owned(),
+        (None, Some(_)) => "  access         for those with a signed session (signed)".to_owned(),
+        (Some(_), Some(_)) => "  access         for those with a token or a signed session (jwt, signed)".to_owned(),
+    });
     // Without TLS if there is a choice: a certificate is rarely good for an address of this machine.
     let best = server.addresses.iter().find(|(_, secure)| !secure).or(server.addresses.first());
     if let Some((mut address, secure)) = best.copied() {
@@ -205,12 +215,16 @@ fn relay_banner(server: &Server, pages: bool) -> String {
     lines.join("\n") + "\n"
 }
 
-fn gateway_banner(server: &Server) -> String {
+fn gateway_banner(server: &Server, open: bool) -> String {
     let mut lines = banner_head("gateway on", server);
     if let Some(path) = &server.socket {
         lines.push(format!("  server at      {}", path.display()));
     }
-    lines.push("  access         open: whoever reaches it may send and receive".to_owned());
+    lines.push(if open {
+        OPEN.to_owned()
+    } else {
+        "  access         as the server behind it says; signed sessions are passed on".to_owned()
+    });
     lines.join("\n") + "\n"
 }
 

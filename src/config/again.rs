@@ -16,7 +16,8 @@ use super::{
 };
 
 /// The settings that count as soon as they are changed. All others count from the next start.
-pub const LIVE: &[&str] = &["log-level", "origins", "tls-cert", "tls-key"];
+pub const LIVE: &[&str] =
+    &["jwt-keys", "jwt-audience", "jwt-issuer", "signed-keys", "log-level", "origins", "tls-cert", "tls-key"];
 
 /// What each setting is, by its key.
 pub type Values = BTreeMap<&'static str, Vec<Value>>;

@@ -59,6 +59,8 @@ Examples:
       The same, with messages on disk: they outlive the relay.
   x0-relay serve --listen 0.0.0.0:8080 --auth open
       For everybody who reaches this machine, as x0's own message server does.
+  x0-relay serve --listen 0.0.0.0:8080 --auth jwt,signed --jwt-keys keys.json --signed-keys secret
+      For those with a token, and for x0's pages with a signed session (docs/security.md).
   x0-relay serve --listen none --socket /var/lib/msgserver/messageserver.socket --socket-group www-data
       Behind x0's own front, or behind x0-relay gateway.
   X0_RELAY_WAIT=20s x0-relay serve --config relay.toml
@@ -116,7 +118,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 7);
+        assert_eq!(seen, 8);
     }
 
     #[test]

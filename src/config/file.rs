@@ -217,8 +217,9 @@ fn text(kind: Kind, value: &DeValue<'_>) -> Result<OsString, Wrong> {
         Kind::Duration(..) => ("a string with a unit, such as \"10s\"", string(value)),
         Kind::Addresses => ("a string such as \"127.0.0.1:8080\", or a list of them", string(value)),
         Kind::Sync(..) => ("a string: \"always\", or with a unit, such as \"1s\"", string(value)),
+        Kind::Choices(_) => ("a word in quotes, or a list of them", string(value)),
         Kind::Origins => ("a string such as \"https://app.example\", or a list of them", string(value)),
-        Kind::Choice(_) | Kind::Socket | Kind::Directory | Kind::ReadFile | Kind::File => {
+        Kind::Choice(_) | Kind::Text | Kind::Keys | Kind::Socket | Kind::Directory | Kind::ReadFile | Kind::File => {
             ("a string in quotes", string(value))
         }
     };

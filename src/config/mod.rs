@@ -3,6 +3,7 @@
 //! [`options`] is the one table that flags, environment, file, `--help` and docs/configuration.md are made from or
 //! checked against; [`resolve`] reads all sources, reports all faults together, and yields the settings below.
 
+mod access;
 pub mod again;
 mod arguments;
 mod contradictions;
@@ -27,7 +28,8 @@ pub use fault::Fault;
 pub use resolve::{check, gateway, serve};
 
 pub use crate::settings::{
-    ControlSocket, Gateway, Http, LogFormat, Mail, Overflow, Process, Serve, SocketPlace, SyncRule, Tls, V1,
+    Auth, ControlSocket, Gateway, Http, Jwt, KeyPlace, LogFormat, Mail, Overflow, Process, Serve, SocketPlace,
+    SyncRule, Tls, V1,
 };
 
 /// Where the control socket is unless somebody says otherwise, for this user.

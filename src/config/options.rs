@@ -22,8 +22,10 @@ pub enum Command {
 /// Where `--help` and the documentation show a setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heading {
-    /// Where the relay can be reached, and by whom.
+    /// Where the relay can be reached.
     Addresses,
+    /// By whom.
+    Access,
     /// When mail is answered, and how long it is kept.
     Delivery,
     /// What nobody may exceed.
@@ -34,13 +36,14 @@ pub enum Heading {
 
 impl Heading {
     /// In the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Addresses, Self::Delivery, Self::Limits, Self::Operation];
+    pub const ALL: [Self; 5] = [Self::Addresses, Self::Access, Self::Delivery, Self::Limits, Self::Operation];
 
     /// The heading's text.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
             Heading::Addresses => "Addresses",
+            Heading::Access => "Access",
             Heading::Delivery => "Delivery",
             Heading::Limits => "Limits",
             Heading::Operation => "Operation",
@@ -119,7 +122,7 @@ const fn row(
     Setting { key, commands, heading, kind, default, help, why }
 }
 
-use Heading::{Addresses, Delivery, Limits, Operation};
+use Heading::{Access, Addresses, Delivery, Limits, Operation};
 use Unset::{Described, Text};
 
 /// All settings, in the order of `--help`.
@@ -132,14 +135,6 @@ pub static SETTINGS: &[Setting] = &[
         "Where HTTP is served: one address, or several",
         "To be reached from other machines (needs auth), on another port, or not by HTTP at all. Port 0 takes a free one. \
          An inherited listening socket (LISTEN_FDS) stands for all of them.",
-    ),
-    row(
-        "auth",
-        BOTH,
-        (Addresses, Kind::Choice(&["open"])),
-        Text("open"),
-        "Who may send and receive; open: everybody who reaches the relay",
-        "An address that other machines reach needs it to be set by name, so that nobody opens the relay by accident.",
     ),
     row(
         "tls-listen",
@@ -190,7 +185,7 @@ pub static SETTINGS: &[Setting] = &[
         (Addresses, Kind::Mode),
         Text("0660"),
         "The control socket's permissions",
-        "Who can write to the socket can deliver mail to any session and receive it.",
+        "With auth = \"open\", who can write to the socket can deliver mail to any session and receive it.",
     ),
     row(
         "socket-owner",
@@ -207,6 +202,51 @@ pub static SETTINGS: &[Setting] = &[
         Text("none"),
         "The control socket's group; none: the relay's group",
         "To let the members of one group in. Needs root, or the relay's user in that group.",
+    ),
+    row(
+        "auth",
+        BOTH,
+        (Access, Kind::Choices(&["open", "jwt", "signed"])),
+        Text("open"),
+        "Who may send and receive; open: everybody who reaches the relay; jwt: whoever has a token; signed: x0's pages \
+         with a signed session",
+        "An address that other machines reach needs it to be set by name, so that nobody opens the relay by accident. jwt \
+         and signed go together: \"jwt,signed\". In front of a gateway nobody is asked: it passes signed sessions on to the \
+         relay behind it, so say signed there too.",
+    ),
+    row(
+        "jwt-keys",
+        SERVE,
+        (Access, Kind::Keys),
+        Text("none"),
+        "The keys that tokens are verified by: a JWK set, public keys in PEM, or secrets, one a line",
+        "For auth = \"jwt\". Each key is for one algorithm: HS256, RS256, ES256 or EdDSA. env:NAME takes them from that \
+         variable.",
+    ),
+    row(
+        "jwt-audience",
+        SERVE,
+        (Access, Kind::Text),
+        Text("x0-relay"),
+        "The audience (aud) that a token has to name",
+        "If several relays trust one maker of tokens, and a token is to be for one of them.",
+    ),
+    row(
+        "jwt-issuer",
+        SERVE,
+        (Access, Kind::Text),
+        Text("none"),
+        "The issuer (iss) that a token has to name; none: it is not looked at",
+        "If the keys belong to somebody who makes tokens for others too.",
+    ),
+    row(
+        "signed-keys",
+        SERVE,
+        (Access, Kind::Keys),
+        Text("none"),
+        "The secrets that signed sessions are verified by, one a line",
+        "For auth = \"signed\". The back end signs with one of them; several let it change. env:NAME takes them from that \
+         variable.",
     ),
     row(
         "wait",

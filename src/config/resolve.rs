@@ -196,7 +196,7 @@ impl Settings {
     }
 
     /// The one value of `key`, which is not a list.
-    fn value(&self, key: &str) -> Value {
+    pub(super) fn value(&self, key: &str) -> Value {
         if let Some(given) = self.given(key).last() {
             return given.value.clone();
         }
@@ -255,7 +255,7 @@ impl Settings {
     }
 
     /// Everything that was said about `key`, which is a list.
-    fn list(&self, key: &str) -> Vec<Value> {
+    pub(super) fn list(&self, key: &str) -> Vec<Value> {
         match self.given(key) {
             [] => vec![self.value(key)],
             given => given.iter().map(|given| given.value.clone()).collect(),
@@ -272,11 +272,6 @@ impl Settings {
             }
         }
         addresses
-    }
-
-    /// Whether everybody who reaches the relay may use it.
-    pub(super) fn is_open(&self) -> bool {
-        self.word("auth") == "open"
     }
 
     /// The origins that may use the relay.
@@ -327,14 +322,21 @@ impl Settings {
             owner: self.account("socket-owner").map(|account| account.id),
             group: self.account("socket-group").map(|account| account.id),
         };
-        Ok(Serve { http: self.http(), v1: self.v1(), socket, mail: self.mail(), process: self.process() })
+        Ok(Serve {
+            http: self.http(),
+            auth: self.auth(),
+            v1: self.v1(),
+            socket,
+            mail: self.mail(),
+            process: self.process(),
+        })
     }
 
     pub(super) fn into_gateway(mut self) -> Result<Gateway, Vec<Fault>> {
         contradictions::find(&mut self, Command::Gateway, false);
         match self.socket().flatten() {
             Some(socket) if self.faults.is_empty() => {
-                Ok(Gateway { http: self.http(), socket, process: self.process() })
+                Ok(Gateway { http: self.http(), open: self.is_open(), socket, process: self.process() })
             }
             _ => Err(self.faults),
         }

@@ -141,7 +141,11 @@ fn the_flag_for_the_file_beats_the_variable() {
 fn every_setting_reaches_its_place_from_every_source() {
     let values = [
         ("listen", "127.0.0.1:9"),
-        ("auth", "open"),
+        ("auth", "jwt,signed"),
+        ("jwt-keys", "/k"),
+        ("jwt-audience", "a"),
+        ("jwt-issuer", "i"),
+        ("signed-keys", "env:S"),
         ("tls-listen", "127.0.0.1:10"),
         ("tls-cert", "/etc/c"),
         ("tls-key", "/etc/k"),
@@ -184,6 +188,14 @@ fn every_setting_reaches_its_place_from_every_source() {
     ];
     assert_eq!(values.len() + 1, SETTINGS.len(), "all but the file's path");
     let serve = Serve {
+        auth: Auth {
+            jwt: Some(Jwt {
+                keys: KeyPlace::File("/k".into()),
+                audience: "a".to_owned(),
+                issuer: Some("i".to_owned()),
+            }),
+            signed: Some(KeyPlace::Environment("S".to_owned())),
+        },
         http: Http {
             listen: vec!["127.0.0.1:9".parse().unwrap()],
             tls_listen: vec!["127.0.0.1:10".parse().unwrap()],
@@ -242,7 +254,7 @@ fn every_setting_reaches_its_place_from_every_source() {
     assert_eq!(Sources { flags: &flags, ..Sources::default() }.serve().unwrap(), serve);
 
     let Serve { http, process, .. } = serve;
-    let gateway = Gateway { http, socket: "/run/s".into(), process };
+    let gateway = Gateway { http, open: false, socket: "/run/s".into(), process };
     assert_eq!(Sources { file: &file, ..Sources::default() }.gateway().unwrap(), gateway);
 }
 

@@ -8,8 +8,10 @@ use nix::unistd::{Group, User};
 use super::{
     fault::{Wrong, quoted},
     names::nearest,
+    options::PREFIX,
     origins,
 };
+use crate::settings::KeyPlace;
 
 /// The longest path of a Unix socket, in bytes: `sun_path` without its closing zero.
 pub const SOCKET_PATH_MAX: usize = 107;
@@ -30,6 +32,13 @@ pub enum Kind {
     Count(u64, u64),
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Some of these words, with commas between them; the first stands alone. In the file a string or an array of
+    /// strings.
+    Choices(&'static [&'static str]),
+    /// A text that is not empty, or `none`.
+    Text,
+    /// Where keys are: a file's path, `env:` and a variable's name, or `none`.
+    Keys,
     /// A Unix socket's path, or `none`.
     Socket,
     /// A directory's path, or `none`.
@@ -61,6 +70,12 @@ pub enum Value {
     Number(u64),
     /// Of [`Kind::Choice`] and [`Kind::Sync`].
     Word(&'static str),
+    /// Of [`Kind::Choices`].
+    Words(Vec<&'static str>),
+    /// Of [`Kind::Text`]; nothing for `none`.
+    Text(Option<String>),
+    /// Of [`Kind::Keys`]; nothing for `none`.
+    Keys(Option<KeyPlace>),
     /// Of [`Kind::Socket`], [`Kind::Directory`], [`Kind::ReadFile`] and [`Kind::File`]; nothing for `none`.
     Path(Option<PathBuf>),
     /// Of [`Kind::Origins`]; empty for `none`.
@@ -90,6 +105,9 @@ impl Kind {
             Kind::Size(..) => "SIZE",
             Kind::Count(..) => "NUMBER",
             Kind::Choice(words) => return words.join("|"),
+            Kind::Choices(words) => return words.join("|"),
+            Kind::Text => "TEXT",
+            Kind::Keys => "FILE|env:NAME",
             Kind::Directory => "DIR",
             Kind::Sync(..) => return "always|DURATION".to_owned(),
             Kind::Socket => "PATH",
@@ -110,6 +128,12 @@ impl Kind {
             Kind::Duration(least, most) | Kind::Size(least, most) => format!("{least} to {most}"),
             Kind::Count(least, most) => format!("{least} to {most}"),
             Kind::Choice(words) => words.join(", "),
+            Kind::Choices(words) => match words {
+                [first, others @ ..] => format!("{first}; or one or several of {}", others.join(", ")),
+                [] => String::new(),
+            },
+            Kind::Text => "a text, or none".to_owned(),
+            Kind::Keys => "a file's path, env: and a variable's name, or none".to_owned(),
             Kind::Sync(least, most) => format!("always, or {least} to {most}"),
             Kind::Socket | Kind::Directory | Kind::ReadFile => "a path, or none".to_owned(),
             Kind::Origins => "origins such as https://app.example or https://*.example, *, or none".to_owned(),
@@ -122,7 +146,7 @@ impl Kind {
     /// Whether there may be several of it.
     #[must_use]
     pub fn is_list(self) -> bool {
-        matches!(self, Kind::Addresses | Kind::Origins)
+        matches!(self, Kind::Addresses | Kind::Choices(_) | Kind::Origins)
     }
 
     /// Reads a value. Every address of a list is looked at, so there may be several faults.
@@ -138,6 +162,7 @@ impl Kind {
             Kind::Socket => return socket(text).map_err(|wrong| vec![wrong]),
             Kind::Directory | Kind::ReadFile => return directory(text).map_err(|wrong| vec![wrong]),
             Kind::File => return Ok(Value::Path(Some(text.into()))),
+            Kind::Keys => return keys(text).map_err(|wrong| vec![wrong]),
             _ => {}
         }
         let Some(text) = text.to_str() else {
@@ -149,7 +174,11 @@ impl Kind {
             Kind::Duration(least, most) => duration(text, least, most),
             Kind::Size(least, most) => size(text, least, most),
             Kind::Count(least, most) => count(text, least, most),
-            Kind::Choice(words) => choice(text, words),
+            Kind::Choice(words) => choice(text, words).map(Value::Word),
+            Kind::Choices(words) => {
+                text.split(',').map(|word| choice(word.trim(), words)).collect::<Result<_, _>>().map(Value::Words)
+            }
+            Kind::Text => Ok(Value::Text((text != "none").then(|| text.to_owned()))),
             Kind::Sync(least, most) => match text {
                 ALWAYS => Ok(Value::Word(ALWAYS)),
                 _ => duration(text, least, most),
@@ -161,7 +190,7 @@ impl Kind {
             Kind::Group => {
                 account(text, "group", |name| Ok(Group::from_name(name)?.map(|group| (group.gid.as_raw(), None))))
             }
-            Kind::Socket | Kind::Directory | Kind::ReadFile | Kind::File => unreachable!("read above"),
+            Kind::Socket | Kind::Directory | Kind::ReadFile | Kind::File | Kind::Keys => unreachable!("read above"),
         }
         .map_err(|wrong| vec![wrong])
     }
@@ -238,9 +267,9 @@ fn count(text: &str, least: u64, most: u64) -> Result<Value, Wrong> {
     }
 }
 
-fn choice(text: &str, words: &'static [&'static str]) -> Result<Value, Wrong> {
+fn choice(text: &str, words: &'static [&'static str]) -> Result<&'static str, Wrong> {
     if let Some(word) = words.iter().find(|word| **word == text) {
-        return Ok(Value::Word(word));
+        return Ok(word);
     }
     let right = match nearest(text, words.iter().copied()) {
         Some(word) => format!("did you mean \"{word}\"? ({} is allowed)", either(words)),
@@ -271,6 +300,27 @@ fn socket(text: &OsStr) -> Result<Value, Wrong> {
         return Err(Wrong::new(wrong, "choose a shorter path"));
     }
     Ok(Value::Path(Some(text.into())))
+}
+
+fn keys(text: &OsStr) -> Result<Value, Wrong> {
+    if text == "none" {
+        return Ok(Value::Keys(None));
+    }
+    if text.as_bytes().contains(&0) {
+        return Err(Wrong::new("a zero byte in a path", "write a path without it"));
+    }
+    let Some(name) = text.to_str().and_then(|text| text.strip_prefix("env:")) else {
+        return Ok(Value::Keys(Some(KeyPlace::File(text.into()))));
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(legal) {
+        return Err(Wrong::new("no name of a variable after env:", "write for example \"env:RELAY_KEYS\""));
+    }
+    if name.starts_with(PREFIX) {
+        let wrong = format!("what begins with {PREFIX} is a setting, not a key");
+        return Err(Wrong::new(wrong, "take another name, such as \"env:RELAY_KEYS\""));
+    }
+    Ok(Value::Keys(Some(KeyPlace::Environment(name.to_owned()))))
 }
 
 fn directory(text: &OsStr) -> Result<Value, Wrong> {
@@ -322,119 +372,4 @@ fn account(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WAIT: Kind = Kind::Duration("100ms", "60s");
-    const SYNC: Kind = Kind::Sync("10ms", "1h");
-    const BYTES: Kind = Kind::Size("1KiB", "1MiB");
-    const LEVEL: Kind = Kind::Choice(&["error", "warn", "info"]);
-
-    fn wrong(kind: Kind, text: &str) -> String {
-        let wrongs = kind.read(OsStr::new(text)).expect_err(text);
-        wrongs.iter().map(|w| format!("{}; {}", w.wrong, w.right)).collect::<Vec<_>>().join(" | ")
-    }
-
-    #[test]
-    fn good_values() {
-        let ms = |n| Value::Duration(Duration::from_millis(n));
-        let account = |id, primary_group| Value::Account(Some(Account { id, primary_group }));
-        let addresses = |texts: &[&str]| Value::Addresses(texts.iter().map(|t| t.parse().unwrap()).collect());
-        for (kind, text, value) in [
-            (WAIT, "10s", ms(10_000)),
-            (WAIT, "100ms", ms(100)),
-            (WAIT, "1min", ms(60_000)),
-            (WAIT, "1s 500ms", ms(1_500)),
-            (BYTES, "1024", Value::Number(1024)),
-            (BYTES, "64KiB", Value::Number(65_536)),
-            (BYTES, "64k", Value::Number(64_000)),
-            (BYTES, "1.5 KiB", Value::Number(1_536)),
-            (BYTES, "1MiB", Value::Number(1 << 20)),
-            (Kind::Count(1, 10), "10", Value::Number(10)),
-            (LEVEL, "warn", Value::Word("warn")),
-            (Kind::Addresses, "none", Value::Addresses(vec![])),
-            (Kind::Addresses, "127.0.0.1:80, [::1]:0", addresses(&["127.0.0.1:80", "[::1]:0"])),
-            (Kind::Socket, "none", Value::Path(None)),
-            (Kind::Socket, "/run/x", Value::Path(Some("/run/x".into()))),
-            (Kind::Directory, "none", Value::Path(None)),
-            (Kind::Directory, "/d", Value::Path(Some("/d".into()))),
-            (SYNC, "always", Value::Word("always")),
-            (SYNC, "1s", ms(1_000)),
-            (Kind::File, "none", Value::Path(Some("none".into()))),
-            (Kind::Mode, "0660", Value::Mode(0o660)),
-            (Kind::Mode, "0o600", Value::Mode(0o600)),
-            (Kind::Mode, "666", Value::Mode(0o666)),
-            (Kind::User, "none", Value::Account(None)),
-            (Kind::User, "4294967294", account(u32::MAX - 1, None)),
-            (Kind::User, "root", account(0, Some(0))),
-            (Kind::Group, "0", account(0, None)),
-            (Kind::Group, "root", account(0, None)),
-        ] {
-            assert_eq!(kind.read(OsStr::new(text)), Ok(value), "{text}");
-        }
-    }
-
-    #[test]
-    fn bad_values_say_what_would_be_right() {
-        for (kind, text, said) in [
-            (WAIT, "10 parsecs", "not a duration; write for example \"10s\", \"500ms\" (100ms to 60s)"),
-            (WAIT, "-1s", "not a duration"),
-            (WAIT, "99999999999999999999999s", "not a duration"),
-            (WAIT, "10", "a number without a unit of time; write for example"),
-            (WAIT, "99ms", "out of range; 100ms to 60s is allowed"),
-            (WAIT, "60s 1ns", "out of range"),
-            (BYTES, "much", "not a size; write for example \"64KiB\""),
-            (BYTES, "-1", "not a size"),
-            (BYTES, "1023", "out of range; 1KiB to 1MiB is allowed"),
-            (BYTES, "99999999999999999999999999TiB", "out of range"),
-            (Kind::Count(1, 10), "0", "out of range; 1 to 10 is allowed"),
-            (Kind::Count(1, 10), "-3", "out of range"),
-            (Kind::Count(1, 10), "99999999999999999999999", "out of range"),
-            (Kind::Count(1, 10), "1e1", "not a whole number; write a number from 1 to 10"),
-            (LEVEL, "wran", "did you mean \"warn\"? (\"error\", \"warn\" or \"info\" is allowed)"),
-            (LEVEL, "loud", "no such choice; \"error\", \"warn\" or \"info\" is allowed"),
-            (Kind::Choice(&["open"]), "shut", "only \"open\" is allowed"),
-            (Kind::Addresses, "localhost:80", "\"localhost:80\" is not an address with a port; write an IP address"),
-            (Kind::Addresses, "127.0.0.1", "\"127.0.0.1\" is not an address with a port"),
-            (Kind::Addresses, "127.0.0.1:80,none", "\"none\" beside addresses"),
-            (Kind::Directory, "/a\0b", "a zero byte in a path"),
-            (SYNC, "never", "not a duration"),
-            (SYNC, "1ms", "out of range; 10ms to 1h is allowed"),
-            (Kind::Socket, "/a\0b", "a zero byte in a path"),
-            (Kind::Mode, "rw-rw----", "not permissions in octal"),
-            (Kind::Mode, "0680", "not permissions in octal"),
-            (Kind::Mode, "4755", "more than read, write and execute"),
-            (Kind::User, "4294967295", "out of range; 0 to 4294967294 is allowed"),
-            (Kind::User, "no such body", "no such user on this machine; create the user, or write its number"),
-            (Kind::Group, "no\0body", "no such group on this machine"),
-            (Kind::Mode, "", "empty; leave it out, or give it a value (octal, 0000 to 0777)"),
-        ] {
-            assert!(wrong(kind, text).contains(said), "{text:?}: {}", wrong(kind, text));
-        }
-        assert!(wrong(Kind::Socket, &"x".repeat(108)).contains("108 bytes long"));
-        assert!(Kind::Socket.read(OsStr::new(&"x".repeat(107))).is_ok());
-    }
-
-    #[test]
-    fn every_address_of_a_list_is_looked_at() {
-        assert_eq!(Kind::Addresses.read(OsStr::new("a,127.0.0.1:1,b")).expect_err("bad").len(), 2);
-    }
-
-    #[test]
-    fn only_a_path_may_be_something_else_than_utf_8() {
-        let text = OsStr::from_bytes(b"/run/\xff");
-        assert_eq!(Kind::Socket.read(text), Ok(Value::Path(Some(text.into()))));
-        assert_eq!(LEVEL.read(text).expect_err("bad")[0].wrong, "not UTF-8");
-    }
-
-    #[test]
-    fn a_number_never_calls_the_name_service() {
-        let read = account("33", "user", |_| panic!("looked up"));
-        assert_eq!(read, Ok(Value::Account(Some(Account { id: 33, primary_group: None }))));
-        let failed = account("www-data", "user", |_| Err(nix::Error::EIO)).expect_err("failed");
-        assert_eq!(
-            (failed.wrong.as_str(), failed.right.as_str()),
-            ("cannot look up this user: I/O error", "write its number")
-        );
-    }
-}
+mod tests;

@@ -208,7 +208,8 @@ impl Lane {
 
     async fn receive(self, id: u64, wish: Wish, mode: Mode, decided: oneshot::Receiver<bool>) {
         let max = Max { messages: wish.messages.max(1), bytes: wish.bytes };
-        let outcome = match self.post.receive(self.who.clone(), wish.session, mode) {
+        let claimed = self.post.claim(self.who.clone(), wish.session);
+        let outcome = match claimed.and_then(|(who, session)| self.post.receive(&who, session, mode)) {
             Ok(mut receiver) => receiver.next(max, Instant::now() + FOREVER).await,
             Err(error) => Err(error),
         };

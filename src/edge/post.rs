@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::gateway::{self, Link};
 use crate::{
     error::Error,
-    gate::{self, Admission, Gate, Origin, Who},
+    gate::{self, Admission, Gate, Origin, Watch, Who},
     hub::{self, Draft, Haste, Hub, Inbox, Next},
     id::SessionId,
     mailbox::Max,
@@ -33,7 +33,7 @@ pub enum Mode {
 /// One waiting receiver.
 pub enum Receiver {
     /// At this process's hub.
-    Here(Inbox, Mode),
+    Here(Inbox, Mode, Watch),
     /// At the server behind the gateway.
     There(gateway::Waiting),
 }
@@ -117,13 +117,27 @@ impl Post {
         }
     }
 
-    /// Makes the caller the session's newest receiver.
+    /// Who asks, and as which session, by what the x0 dialect has for that. A gateway leaves it as it is.
+    ///
+    /// # Errors
+    /// A signed session that is no good.
+    pub fn claim(&self, who: Who, said: SessionId) -> Result<(Who, SessionId), Error> {
+        match self {
+            Post::Here(_, gate) => gate.claim(who, said),
+            Post::There(_) => Ok((who, said)),
+        }
+    }
+
+    /// Makes the caller, whose session was claimed, its newest receiver.
     ///
     /// # Errors
     /// It may not be.
-    pub fn receive(&self, who: Who, session: SessionId, mode: Mode) -> Result<Receiver, Error> {
+    pub fn receive(&self, who: &Who, session: SessionId, mode: Mode) -> Result<Receiver, Error> {
         match self {
-            Post::Here(hub, gate) => Ok(Receiver::Here(hub.inbox(&admit(gate, who, session)?), mode)),
+            Post::Here(hub, gate) => {
+                let admission = gate.receive(who, session)?;
+                Ok(Receiver::Here(hub.inbox(&admission), mode, gate.watch(who)))
+            }
             Post::There(link) => Ok(Receiver::There(link.receive(session, mode))),
         }
     }
@@ -148,6 +162,15 @@ impl Post {
     }
 }
 
+/// Goes on as long as the credentials count on which it rests.
+async fn until_ended<T>(next: impl Future<Output = Result<T, Error>>, watch: &mut Watch) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        error = watch.ended() => Err(error),
+        next = next => next,
+    }
+}
+
 /// Lets a receiver of the x0 dialect in, whose session's name may be its credential.
 fn admit(gate: &Gate, who: Who, said: SessionId) -> Result<Admission<gate::Receive>, Error> {
     let (who, session) = gate.claim(who, said)?;
@@ -158,10 +181,10 @@ impl Receiver {
     /// Waits for mail until `deadline`. May be dropped and called again.
     ///
     /// # Errors
-    /// As the store's.
+    /// As the store's; and when the receiver's credentials end.
     pub async fn next(&mut self, max: Max, deadline: Instant) -> Result<Outcome, Error> {
         match self {
-            Receiver::Here(inbox, mode) => Ok(match inbox.next(max, deadline).await? {
+            Receiver::Here(inbox, mode, watch) => Ok(match until_ended(inbox.next(max, deadline), watch).await? {
                 Next::Quiet => Outcome::Quiet,
                 Next::Draining => Outcome::Draining,
                 Next::Mail(mail) => {

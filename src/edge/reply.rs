@@ -12,6 +12,7 @@ use hyper::{
 use super::cors::Access;
 use crate::{
     error::{Error, Kind},
+    gate::challenge,
     id::RequestId,
     wire::{v1, x0},
 };
@@ -57,6 +58,9 @@ pub fn problem(error: &Error, id: RequestId) -> Reply {
     let mut reply = reply(status(error), PROBLEM, v1::problem(error, id));
     if passes(error) {
         reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    if let Some(challenge) = challenge(error) {
+        reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     reply
 }
@@ -110,9 +114,11 @@ impl Head<'_> {
             Some(error) if passes(error) => format!("retry-after: {RETRY_AFTER}\r\n"),
             _ => String::new(),
         };
+        let challenge = self.error.and_then(challenge);
+        let challenge = challenge.map_or_else(String::new, |challenge| format!("www-authenticate: {challenge}\r\n"));
         format!(
             "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\n{}\
-             {exposed}cache-control: {cache}\r\n{retry}{connection}{length}date: {date}\r\n\r\n",
+             {exposed}cache-control: {cache}\r\n{retry}{challenge}{connection}{length}date: {date}\r\n\r\n",
             access.text()
         )
     }

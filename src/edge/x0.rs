@@ -120,6 +120,7 @@ async fn carry_out(
         }
         Request::Receive(session) => {
             count("x0", "get");
+            let (who, session) = doors.post.claim(who, session)?;
             Ok(Answer::Wait(who, session, Mode::Take))
         }
         Request::Remove(session) => {
@@ -129,6 +130,7 @@ async fn carry_out(
         }
         Request::Show(session) => {
             count("legacy", "get");
+            let (who, session) = doors.post.claim(who, session)?;
             Ok(Answer::Wait(who, session, Mode::Show))
         }
         Request::RemoveShown(session) => {
@@ -153,7 +155,7 @@ async fn hold_back(doors: &Doors) {
 /// Waits for mail and answers. Returns whether the connection can serve another request.
 pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
     let legacy = park.mode == Mode::Show;
-    let (outcome, ended) = match doors.post.receive(park.who.clone(), park.session.clone(), park.mode) {
+    let (outcome, ended) = match doors.post.receive(&park.who, park.session.clone(), park.mode) {
         Ok(receiver) => listen(receiver, &park, line, doors).await,
         Err(error) => (Err(error), false),
     };

@@ -2,6 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use super::policy::Policy;
+use crate::{id::Digest, message::UnixMs};
+
 /// Where a request comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {
@@ -14,17 +17,42 @@ pub enum Origin {
     Remote(IpAddr),
 }
 
-/// An identity that was verified.
-#[derive(PartialEq, Eq, Debug)]
-pub struct Principal {
-    name: Box<str>,
+/// A name that one identity has, and no other.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    pub(super) fn of_token(org: Option<&str>, subject: &str) -> Self {
+        // No organisation's name has a slash.
+        Self(format!("token:{}/{subject}", org.unwrap_or_default()).into())
+    }
+
+    pub(super) fn of_session(session: &str) -> Self {
+        Self(format!("session:{session}").into())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
-impl Principal {
-    /// Its name, which nobody else has.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
+/// An identity that was verified, and what it may do.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Principal {
+    /// Whose it is.
+    pub name: Name,
+    /// The token's `sub`, or the signed session's id.
+    pub(super) subject: Box<str>,
+    /// The token's `jti`, if it has one.
+    pub(super) token: Option<Box<str>>,
+    /// When the token was made, if it says.
+    pub(super) issued: Option<UnixMs>,
+    /// From then on it is no identity any more.
+    pub expires: UnixMs,
+    pub(super) policy: Policy,
+    /// The key that vouches for it.
+    pub(super) key: Digest,
 }
 
 /// Who asks. Made once a request, and cheap to clone.
@@ -39,6 +67,11 @@ impl Who {
     /// Somebody without credentials.
     pub const fn nobody(origin: Origin) -> Self {
         Self { origin, principal: None }
+    }
+
+    /// Somebody who was verified.
+    pub(super) fn somebody(origin: Origin, principal: Arc<Principal>) -> Self {
+        Self { origin, principal: Some(principal) }
     }
 
     /// Somebody of this machine, for tests of what needs no identity.

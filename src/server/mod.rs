@@ -23,7 +23,7 @@ use crate::{
         post::Post,
         tls::{Entrance, Identity},
     },
-    gate::{Gate, Origins},
+    gate::{Gate, Keys, Origins},
     hub::{Bells, Hub, Ttl},
     inherit::Inherited,
     lifecycle::{Crowd, Lifecycle, Phase, Task},
@@ -36,6 +36,7 @@ use crate::{
 
 mod exchange;
 mod handover;
+mod keys;
 mod process;
 pub mod reload;
 mod sockets;
@@ -90,6 +91,8 @@ pub struct Server {
     pub socket: Option<PathBuf>,
     /// Where messages are kept on disk, if they are.
     pub data_dir: Option<PathBuf>,
+    /// Who may send and receive.
+    pub auth: config::Auth,
     /// Whose place it has taken, in words.
     pub predecessor: Option<String>,
     process: config::Process,
@@ -141,6 +144,7 @@ struct Prepared {
     sockets: Sockets,
     life: Lifecycle,
     metrics: Arc<Metrics>,
+    keys: Keys,
 }
 
 /// Starts `x0-relay serve`.
@@ -163,7 +167,12 @@ impl Prepared {
         // The key may be for the first user's eyes only.
         let identity = identity(&config.http)?;
         give_up_privileges(&config.process)?;
-        Ok(Self { config, identity, sockets, life: Lifecycle::start(), metrics: Arc::new(Metrics::default()) })
+        // As the user that reads them again when they change.
+        let keys = Keys::load(&config.auth).map_err(unfit)?;
+        if keys.skipped > 0 {
+            tracing::info!(skipped = keys.skipped, "keys of jwt-keys that are for something else");
+        }
+        Ok(Self { config, identity, sockets, life: Lifecycle::start(), metrics: Arc::new(Metrics::default()), keys })
     }
 
     /// Brings the mailboxes back.
@@ -173,11 +182,11 @@ impl Prepared {
 
     /// Accepts.
     fn open(self, hub: Hub) -> Result<Server, StartError> {
-        let Self { config, identity, sockets, life, metrics } = self;
+        let Self { config, identity, sockets, life, metrics, keys } = self;
         let (heirs, heir) = Heirs::way();
         let relay = Relay {
             directory: config.mail.data_dir.as_deref().map(succession::identity),
-            gate: Gate::open(geteuid().as_raw()),
+            gate: Gate::new(geteuid().as_raw(), &config.auth, keys, life.clock),
             metrics,
             hub,
             unfit: Arc::default(),
@@ -200,6 +209,7 @@ impl Prepared {
             addresses: announced(&sockets)?,
             socket: sockets.path(),
             data_dir: relay.config.mail.data_dir.clone(),
+            auth: relay.config.auth.clone(),
             predecessor: None,
             process: relay.config.process.clone(),
             sockets,
@@ -215,7 +225,7 @@ impl Prepared {
 impl Relay {
     /// What of it can be exchanged while it runs.
     fn parts(&self) -> Vec<Box<dyn reload::Part>> {
-        Vec::new()
+        vec![Box::new(keys::Exchange { gate: self.gate.clone(), auth: self.config.auth.clone() })]
     }
 
     /// Opens the doors of one life.
@@ -290,6 +300,7 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         addresses: announced(&sockets)?,
         socket: Some(config.socket),
         data_dir: None,
+        auth: config::Auth::default(),
         predecessor: None,
         process: config.process,
         sockets,

@@ -4,10 +4,12 @@
 //! with [`HELLO`], which to x0's own server is an ordinary GET; ours answers [`WELCOME`], and from then on both sides
 //! speak in [`Frame`]s.
 
+use std::time::Duration;
+
 use super::{json, takeover, x0};
 use crate::{
     error::{Error, Kind},
-    id::SessionId,
+    id::{SessionId, is_org},
 };
 
 /// What x0's own front and server read of a packet, in bytes.
@@ -43,8 +45,21 @@ pub enum Word {
     Purge(SessionId),
     /// End in order.
     Drain,
+    /// Take credentials back, and remember that for so long.
+    Revoke(Revoked, Duration),
     /// Give its place to the relay that says so.
     Takeover(takeover::Ask),
+}
+
+/// What is revoked.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Revoked {
+    /// The token with this `jti`.
+    Token(Box<str>),
+    /// All tokens of this `sub`, in an organisation or in none, that were made until now or do not say when (`iat`).
+    Subject(Option<Box<str>>, Box<str>),
+    /// This signed session.
+    Session(Box<str>),
 }
 
 /// Reads a packet.
@@ -82,10 +97,38 @@ fn parse_word(word: &str, ours: &json::Object<'_>) -> Result<Word, Error> {
             None => SESSIONS_DEFAULT,
         })),
         "purge" => {
-            let session = ours.get("session").and_then(json::string).unwrap_or_default();
-            Ok(Word::Purge(SessionId::new(&session)?))
+            let session = SessionId::new(&ours.get("session").and_then(json::string).unwrap_or_default())?;
+            Ok(Word::Purge(match org_of(ours)? {
+                Some(org) => session.within(&org),
+                None => session,
+            }))
         }
-        _ => Err(Error::new(Kind::BadRequest, "unknown word; there are stats, sessions, purge, drain and takeover")),
+        "revoke" => {
+            let text = |name: &str| ours.get(name).and_then(json::string).filter(|text| !text.is_empty());
+            let what = match (text("token"), text("subject"), text("session")) {
+                (Some(token), None, None) => Revoked::Token(token.into()),
+                (None, Some(subject), None) => Revoked::Subject(org_of(ours)?.map(Into::into), subject.into()),
+                (None, None, Some(session)) => Revoked::Session(session.into()),
+                _ => {
+                    let detail = "to revoke is one of token (a jti), subject and session, as a text";
+                    return Err(Error::new(Kind::BadRequest, detail));
+                }
+            };
+            let seconds = number_of("seconds", ours.get("seconds").unwrap_or_default())?;
+            Ok(Word::Revoke(what, Duration::from_secs(seconds as u64)))
+        }
+        _ => Err(Error::new(
+            Kind::BadRequest,
+            "unknown word; there are stats, sessions, purge, revoke, drain and takeover",
+        )),
+    }
+}
+
+fn org_of(ours: &json::Object<'_>) -> Result<Option<String>, Error> {
+    let Some(org) = ours.get("org") else { return Ok(None) };
+    match json::string(org).filter(|org| is_org(org)) {
+        Some(org) => Ok(Some(org.into_owned())),
+        None => Err(Error::new(Kind::BadRequest, "org is to be 1 to 64 of the characters A-Z a-z 0-9 . _ -")),
     }
 }
 
@@ -100,9 +143,25 @@ pub fn word(word: &Word) -> String {
         Word::Drain => r#""do":"drain""#.to_owned(),
         Word::Takeover(ask) => format!(r#""do":"takeover",{}"#, ask.write()),
         Word::Sessions(max) => format!(r#""do":"sessions","max":{max}"#),
-        Word::Purge(session) => format!(r#""do":"purge","session":{}"#, json::quote(session.as_str())),
+        Word::Purge(session) => {
+            format!(r#""do":"purge","session":{}{}"#, json::quote(session.bare()), org_member(session.org()))
+        }
+        Word::Revoke(what, remember) => {
+            let (name, text, org) = match what {
+                Revoked::Token(id) => ("token", id, None),
+                Revoked::Subject(org, subject) => ("subject", subject, org.as_deref()),
+                Revoked::Session(session) => ("session", session, None),
+            };
+            let (text, seconds) = (json::quote(text), remember.as_secs());
+            format!(r#""do":"revoke","{name}":{text}{},"seconds":{seconds}"#, org_member(org))
+        }
     };
     format!(r#"{{"x0-relay":{{{ours}}}}}"#)
+}
+
+/// `org` as a further member, if there is one.
+pub fn org_member(org: Option<&str>) -> String {
+    org.map_or_else(String::new, |org| format!(r#","org":{}"#, json::quote(org)))
 }
 
 /// A SET as a packet.
@@ -266,7 +325,18 @@ mod tests {
 
     #[test]
     fn words_come_back() {
-        for sent in [Word::Stats, Word::Drain, Word::Sessions(7), Word::Purge(id("a\"\n"))] {
+        let revoke = |what| Word::Revoke(what, Duration::from_secs(60));
+        for sent in [
+            Word::Stats,
+            Word::Drain,
+            Word::Sessions(7),
+            Word::Purge(id("a\"\n")),
+            Word::Purge(id("a").within("acme")),
+            revoke(Revoked::Token("t\"".into())),
+            revoke(Revoked::Subject(None, "s".into())),
+            revoke(Revoked::Subject(Some("acme".into()), "s".into())),
+            revoke(Revoked::Session("x".into())),
+        ] {
             assert_eq!(packet(word(&sent).as_bytes(), 9), Ok(Packet::Word(sent)));
         }
         assert!(packet(br#"{"x0-relay":{"do":"dance"}}"#, 9).is_err());

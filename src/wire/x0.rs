@@ -339,10 +339,12 @@ pub fn mail(array: &[u8], legacy: bool) -> Vec<u8> {
 /// The error object. `null_messages` keeps x0's own front waiting.
 pub fn error(error: &Error, null_messages: bool) -> String {
     let messages = if null_messages { "\"messages\": null, " } else { "" };
+    // To x0's pages their session is who they are.
+    let kind = if error.kind.is_about_identity() { Kind::InvalidSession } else { error.kind };
     format!(
         r#"{{{messages}"error": true, "exception_id": {}, "exception": {}, "detail": {}}}"#,
-        json::quote(error.kind.x0_name()),
-        json::quote(error.kind.title()),
+        json::quote(kind.x0_name()),
+        json::quote(kind.title()),
         json::quote(&error.detail),
     )
 }

@@ -148,7 +148,7 @@ fn bodies_are_read_as_they_are_described() {
     agrees("EventsAsked", &asked, |text| {
         // What is missing in the body may stand in the query.
         let query = if text.contains(r#""session":"#) { None } else { Some("session=s") };
-        v1::events(query, None, text.as_bytes()).map(drop)
+        v1::events(query, None, text.as_bytes(), None).map(drop)
     });
 }
 

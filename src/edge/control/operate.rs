@@ -28,6 +28,11 @@ pub async fn operate(word: Word, who: &Who, peer: &Seqpacket, control: &Control)
             tracing::info!(%session, purged, "purged by an operator");
             vec![format!(r#"{{"purged":{purged}}}"#)]
         }
+        Word::Revoke(what, remember) => {
+            control.gate.revoke(&admission, &what, remember)?;
+            tracing::info!(remembered = ?remember, "credentials were revoked by an operator");
+            vec![r#"{"revoked":true}"#.to_owned()]
+        }
         Word::Drain => {
             let taken = say(peer, br#"{"draining":true}"#).await;
             // After the answer: with nothing to wait for the process may be gone at once.
@@ -76,8 +81,9 @@ fn pages(list: &[SessionInfo], total: usize) -> Vec<String> {
     let mut pages = vec![String::new()];
     for info in list {
         let line = format!(
-            r#"{{"session":{},"pending":{},"bytes":{},"oldest":{},"attached":{},"receivers":{},"last_seen":{}}}"#,
-            json::quote(info.mailbox.session.as_str()),
+            r#"{{"session":{}{},"pending":{},"bytes":{},"oldest":{},"attached":{},"receivers":{},"last_seen":{}}}"#,
+            json::quote(info.mailbox.session.bare()),
+            control::org_member(info.mailbox.session.org()),
             info.mailbox.messages,
             info.mailbox.bytes,
             info.mailbox.oldest.map_or("null".to_owned(), |time| time.0.to_string()),

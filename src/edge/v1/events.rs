@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     cursor::Cursor,
-    error::Error,
-    gate::Who,
+    error::{Error, Kind},
+    gate::{Change, Watch, Who},
     hub::{Event, Haste, Stream},
     id::RequestId,
     mailbox::{Batch, Max},
@@ -50,7 +50,7 @@ pub async fn stream(park: Park, line: &mut impl Line, doors: &Doors) {
         return;
     }
     let result = match open(&park, doors).await {
-        Ok((stream, start)) => Talk::new(&park, stream, start, line, doors).run().await,
+        Ok((stream, start, watch)) => Talk::new(&park, stream, start, watch, line, doors).run().await,
         Err(error) => refuse(&error, &park, line, doors).await,
     };
     if let Err(error) = result {
@@ -59,7 +59,7 @@ pub async fn stream(park: Park, line: &mut impl Line, doors: &Doors) {
 }
 
 /// Becomes the session's receiver, and finds out where it begins.
-async fn open(park: &Park, doors: &Doors) -> Result<(Stream, Cursor), Error> {
+async fn open(park: &Park, doors: &Doors) -> Result<(Stream, Cursor, Watch), Error> {
     let desk = desk(doors)?;
     let admission = desk.gate.receive(&park.who, park.events.session.clone())?;
     if let Some(after) = park.events.after {
@@ -71,7 +71,7 @@ async fn open(park: &Park, doors: &Doors) -> Result<(Stream, Cursor), Error> {
         Some(after) => after,
         None => stream.start().await?,
     };
-    Ok((stream, start))
+    Ok((stream, start, desk.gate.watch(&park.who)))
 }
 
 async fn refuse(error: &Error, park: &Park, line: &mut impl Line, doors: &Doors) -> io::Result<()> {
@@ -89,6 +89,7 @@ struct Talk<'a, L> {
     stream: Stream,
     line: &'a mut L,
     doors: &'a Doors,
+    watch: Watch,
     position: Cursor,
     ledger: Ledger,
     next_comment: Instant,
@@ -98,6 +99,8 @@ struct Talk<'a, L> {
 enum Heard {
     /// Something for the client, or its end.
     Event(Event),
+    /// Something about its credentials.
+    Change(Change),
     /// The client will say nothing more. It may still listen, but no browser does.
     End,
     /// It is time to see what has become of what was written.
@@ -105,9 +108,9 @@ enum Heard {
 }
 
 impl<'a, L: Line> Talk<'a, L> {
-    fn new(park: &'a Park, stream: Stream, start: Cursor, line: &'a mut L, doors: &'a Doors) -> Self {
+    fn new(park: &'a Park, stream: Stream, start: Cursor, watch: Watch, line: &'a mut L, doors: &'a Doors) -> Self {
         let ledger = Ledger::default();
-        Self { park, stream, line, doors, position: start, ledger, next_comment: Instant::now() }
+        Self { park, stream, line, doors, watch, position: start, ledger, next_comment: Instant::now() }
     }
 
     async fn run(mut self) -> io::Result<()> {
@@ -138,6 +141,13 @@ impl<'a, L: Line> Talk<'a, L> {
                     self.settle_the_rest().await;
                     return Ok(());
                 }
+                Heard::Change(Change::Expiring(left)) => self.write(&v1::events_expiring(left)).await?,
+                Heard::Change(Change::Ended(error)) => {
+                    let reason = if error.kind == Kind::Expired { Goodbye::Expired } else { Goodbye::Revoked };
+                    self.write(&v1::events_goodbye(reason, None)).await?;
+                    self.settle_the_rest().await;
+                    return Ok(());
+                }
                 Heard::End => {
                     self.settle_the_rest().await;
                     return Ok(());
@@ -165,6 +175,7 @@ impl<'a, L: Line> Talk<'a, L> {
         };
         tokio::select! {
             biased;
+            change = self.watch.next() => Ok(Heard::Change(change)),
             event = event => event.map(Heard::Event).map_err(io::Error::other),
             ended = self.line.ended(None) => ended.map(|()| Heard::End),
             () = sleep_until(self.ledger.look_at()), if !self.ledger.is_empty() => Ok(Heard::Look),

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    gate::Gate,
+    gate::{Gate, TICKET_LIFE, Who},
     hub::{self, Haste, Hub},
     id::SessionId,
     settings,
@@ -66,6 +66,7 @@ enum Place {
     Ack,
     Events,
     Socket,
+    Tickets,
     Session(Result<SessionId, Error>),
     SessionMessages(Result<SessionId, Error>),
 }
@@ -77,6 +78,7 @@ impl Place {
             "/v1/ack" => Place::Ack,
             "/v1/events" => Place::Events,
             "/v1/ws" => Place::Socket,
+            "/v1/tickets" => Place::Tickets,
             _ => match v1::session_path(path)? {
                 (session, false) => Place::Session(session),
                 (session, true) => Place::SessionMessages(session),
@@ -87,7 +89,7 @@ impl Place {
     fn allow(&self) -> &'static str {
         match self {
             Place::Messages | Place::Events => "GET, POST, OPTIONS",
-            Place::Ack => "POST, OPTIONS",
+            Place::Ack | Place::Tickets => "POST, OPTIONS",
             Place::Socket | Place::Session(_) => "GET, OPTIONS",
             Place::SessionMessages(_) => "DELETE, OPTIONS",
         }
@@ -159,10 +161,20 @@ async fn serve(
     // A body that is not asked for must not be taken for the next request.
     let body = http::body(body, &doors.config).await.map_err(lost)?;
     let Desk { hub, gate, limits, .. } = desk(doors)?;
-    let who = gate.identify(http::origin(parts, visit), http::authorization(parts))?;
+    let origin = http::origin(parts, visit);
+    let query = parts.uri.query();
+    // A ticket stands for all other credentials, where there can be none.
+    let ticket = match (place, v1::ticket_in(query)) {
+        (Place::Events | Place::Socket, ticket) => ticket?,
+        _ => None,
+    };
+    let (who, of_ticket) = match ticket {
+        Some(ticket) => gate.redeem(origin, &ticket.0).map(|(who, session)| (who, Some(session)))?,
+        None => (gate.identify(origin, http::authorization(parts))?, None),
+    };
+    let of_ticket = of_ticket.as_ref();
     let count = |verb| doors.metrics.request("v1", verb);
     let ok = |text| Ok(Answer::Now(StatusCode::OK, text));
-    let query = parts.uri.query();
     match (place, &parts.method) {
         (Place::Messages, &Method::POST) => {
             check_json(&parts.headers)?;
@@ -170,7 +182,7 @@ async fn serve(
             let draft = v1::draft(&body, key, &limits)?;
             count("send");
             let sent = gate.send(&who, &draft.from, draft.to.clone())?;
-            let accepted = hub.send(sent, for_hub(draft)).await?;
+            let accepted = hub.send(sent, for_hub(draft, &who)).await?;
             let text = v1::accepted(&accepted.id, accepted.recipients, accepted.duplicate);
             Ok(Answer::Now(StatusCode::CREATED, text))
         }
@@ -192,14 +204,22 @@ async fn serve(
             if !said.is_empty() {
                 check_json(&parts.headers)?;
             }
-            let events = v1::events(query, last, said)?;
+            let events = v1::events(query, last, said, of_ticket)?;
             count("events");
             Ok(Answer::Outside(Outside::Events(events::Park::new(who, events, id))))
         }
         (Place::Socket, &Method::GET) => {
-            let park = ws::Park::new(who, v1::attach(query)?, parts, id)?;
+            let park = ws::Park::new(who, v1::attach(query, of_ticket)?, parts, id)?;
             count("ws");
             Ok(Answer::Outside(Outside::Socket(park)))
+        }
+        (Place::Tickets, &Method::POST) => {
+            check_json(&parts.headers)?;
+            let v1::TicketFor { session } = v1::ticket_for(&body)?;
+            count("ticket");
+            let (who, session) = gate.claim(who, session)?;
+            let ticket = gate.ticket(&who, session.clone())?;
+            Ok(Answer::Now(StatusCode::CREATED, v1::ticket(&ticket, &session, TICKET_LIFE)))
         }
         (Place::Session(session), &Method::GET) => {
             let admission = gate.receive(&who, session.clone()?)?;
@@ -221,8 +241,8 @@ async fn serve(
 }
 
 /// What a sender hands in, as the hub takes it.
-pub fn for_hub(draft: Draft) -> hub::Draft {
-    let key = draft.key(None);
+pub fn for_hub(draft: Draft, who: &Who) -> hub::Draft {
+    let key = draft.key(who.principal().map(|principal| principal.name.as_str()));
     let Draft { kind, ttl, payload, .. } = draft;
     hub::Draft { kind, payload: payload.json, shape: payload.shape, ttl, key }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cursor::Cursor,
-    error::Error,
+    error::{Error, Kind},
     gate::{self, Admission, Who},
     hub::{Asked, Event, Haste, Hub, Known, Stream},
     id::{RequestId, SessionId},
@@ -113,6 +113,7 @@ async fn answer(park: &Park, line: &mut impl Line, ended: &mut bool, doors: &Doo
         return Ok(Answer { asked: None, batch, extra: Extra::default() });
     }
     let mut stream = hub.stream(&admission);
+    let mut watch = desk(doors)?.gate.watch(&park.who);
     // Without a cursor it is where the client stands that tells whether it asks the same again.
     let at = standing_at(after, &stream).await?;
     let asked = Asked { at, named: after.is_some(), connection: park.id.connection };
@@ -120,6 +121,11 @@ async fn answer(park: &Park, line: &mut impl Line, ended: &mut bool, doors: &Doo
         let held_back = hub.hold_back(&admission, asked);
         tokio::select! {
             biased;
+            ended = watch.ended() => match ended.kind {
+                // The next request says so.
+                Kind::Expired => Event::Quiet,
+                _ => return Err(ended),
+            },
             event = listen(&mut stream, park, held_back) => event?,
             _ = line.ended(Some(doors.config.header_bytes)) => {
                 *ended = true;

@@ -167,7 +167,7 @@ impl<J: Journal> Boxes<J> {
         for session in to {
             match self.prepare(session, message) {
                 Ok(()) => prepared.push(session),
-                Err(error) => refused.get_or_insert(error).about.push(session.as_str().into()),
+                Err(error) => refused.get_or_insert(error).about.push(session.bare().into()),
             }
         }
         let Some(error) = refused else { return Ok(()) };
@@ -318,7 +318,7 @@ impl<J: Journal> Boxes<J> {
         }
         self.mailboxes.fetch_add(1, Relaxed);
         self.bytes.fetch_add(mailbox_cost(of), Relaxed);
-        change(shard.entry(SessionId::new(of)?).or_insert(new));
+        change(shard.entry(SessionId::kept(of)?).or_insert(new));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cursor::Cursor,
     error::{Error, Kind},
-    id::SessionId,
+    id::{Secret, SessionId},
 };
 
 /// The longest wait that a poll may ask for.
@@ -50,6 +50,13 @@ pub struct Attach {
     pub after: Option<Cursor>,
 }
 
+/// `POST /v1/tickets`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TicketFor {
+    /// The session that it is for; or that session, signed.
+    pub session: SessionId,
+}
+
 /// `POST /v1/ack`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ack {
@@ -79,7 +86,12 @@ pub fn poll(query: Option<&str>) -> Result<Poll, Error> {
 ///
 /// # Errors
 /// Whatever is wrong with it; see [`Kind`].
-pub fn events(query: Option<&str>, last_event_id: Option<&[u8]>, body: &[u8]) -> Result<Events, Error> {
+pub fn events(
+    query: Option<&str>,
+    last_event_id: Option<&[u8]>,
+    body: &[u8],
+    of_ticket: Option<&SessionId>,
+) -> Result<Events, Error> {
     const NAMES: [&str; 3] = ["session", "after", "ack"];
     let mut said = parameters(query, NAMES)?;
     if !body.trim_ascii().is_empty() {
@@ -102,17 +114,37 @@ pub fn events(query: Option<&str>, last_event_id: Option<&[u8]>, body: &[u8]) ->
         Some("explicit") => true,
         Some(other) => return Err(bad(format!("ack is {}; \"explicit\" is expected, or nothing", shown(other)))),
     };
-    Ok(Events { session: read_session(session.as_deref())?, after: last.or(after), explicit })
+    Ok(Events { session: read_session_or(session.as_deref(), of_ticket)?, after: last.or(after), explicit })
 }
 
-/// Reads the query of a request for a WebSocket.
+/// The ticket in a query, if there is one.
+///
+/// # Errors
+/// [`Kind::BadRequest`]: it is there twice, or cannot be decoded.
+pub fn ticket(query: Option<&str>) -> Result<Option<Secret>, Error> {
+    let [ticket] = parameters(query, ["ticket"])?;
+    Ok(ticket.map(|ticket| Secret(ticket.into())))
+}
+
+/// Reads the body of a request for a ticket.
 ///
 /// # Errors
 /// Whatever is wrong with it; see [`Kind`].
-pub fn attach(query: Option<&str>) -> Result<Attach, Error> {
+pub fn ticket_for(body: &[u8]) -> Result<TicketFor, Error> {
+    let object = json::object(json::text(body)?)?;
+    let [session] = members(&object, ["session"])?;
+    let session = session.map(|value| string("session", value)).transpose()?;
+    Ok(TicketFor { session: read_session(session.as_deref())? })
+}
+
+/// Reads the query of a request for a WebSocket. With a ticket the session need not be named.
+///
+/// # Errors
+/// Whatever is wrong with it; see [`Kind`].
+pub fn attach(query: Option<&str>, of_ticket: Option<&SessionId>) -> Result<Attach, Error> {
     let [session, after] = parameters(query, ["session", "after"])?;
     let after = after.as_deref().map(|text| read_cursor("after", text)).transpose()?;
-    Ok(Attach { session: read_session(session.as_deref())?, after })
+    Ok(Attach { session: read_session_or(session.as_deref(), of_ticket)?, after })
 }
 
 /// Reads the body of an acknowledgement.
@@ -163,6 +195,20 @@ fn read_session(id: Option<&str>) -> Result<SessionId, Error> {
     let id =
         id.ok_or_else(|| Error::new(Kind::InvalidSession, "session is missing; it says whose messages are meant"))?;
     SessionId::new(id)
+}
+
+/// The session that is named, or that of the ticket. If both are there, they have to be the same.
+fn read_session_or(id: Option<&str>, of_ticket: Option<&SessionId>) -> Result<SessionId, Error> {
+    match (id, of_ticket) {
+        (None, Some(session)) => Ok(session.clone()),
+        (id, bound) => {
+            let session = read_session(id)?;
+            match bound.is_none_or(|bound| *bound == session) {
+                true => Ok(session),
+                false => Err(Error::new(Kind::Forbidden, "the ticket is for another session")),
+            }
+        }
+    }
 }
 
 fn read_cursor(name: &str, text: &str) -> Result<Cursor, Error> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    id::{self, Digest, SessionId},
+    id::{self, Digest, SessionId, is_org},
     message::{KIND, Shape},
 };
 
@@ -146,9 +146,17 @@ fn address(name: &str, value: &str) -> Result<SessionId, Error> {
     let id = match text.split_once(':') {
         None => &*text,
         Some(("session", id)) => id,
+        Some(("org", rest)) => {
+            let (org, id) = rest
+                .split_once('/')
+                .filter(|(org, _)| org.is_empty() || is_org(org))
+                .ok_or_else(|| wrong("\"org:NAME/ID\" is expected: a session of an organisation"))?;
+            return SessionId::new(id).map(|id| id.elsewhere(org)).map_err(|error| wrong(&error.detail));
+        }
         Some(_) => {
             return Err(wrong(
-                "before the first colon stands a kind of address, and of these there is \"session\"; \"session:ID\" is expected",
+                "before the first colon stands a kind of address, and of these there are \"session\" and \"org\"; \
+                 \"session:ID\" is expected",
             ));
         }
     };

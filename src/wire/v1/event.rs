@@ -15,7 +15,7 @@ pub const COMMENT: &[u8] = b":\n\n";
 
 /// The beginning of a stream: how soon to come back, whose it is, and where it begins.
 pub fn events_head(session: &SessionId, cursor: Cursor) -> Vec<u8> {
-    let session = json::quote(session.as_str());
+    let session = json::quote(session.bare());
     format!(
         "retry: 1000\n\nid: {cursor}\nevent: relay:welcome\ndata: {{\"session\":{session},\"cursor\":\"{cursor}\"}}\n\n"
     )
@@ -41,6 +41,11 @@ pub fn write_events(batch: &Batch, out: &mut Vec<u8>) {
         }
         out.extend_from_slice(b"\n\n");
     }
+}
+
+/// The credentials end in so long. It has no id, as the end has none.
+pub fn events_expiring(left: Duration) -> Vec<u8> {
+    format!("event: relay:expiring\ndata: {{\"in\":{}}}\n\n", left.as_secs()).into_bytes()
 }
 
 /// The end of a stream. It has no id: the client's cursor stays where it is.

@@ -14,7 +14,13 @@ use super::{
     tell::{self, Goodbye},
     type_of,
 };
-use crate::{cursor::Cursor, error::Error, id::SessionId, mailbox::Batch};
+use crate::{
+    cursor::Cursor,
+    error::Error,
+    id::{Secret, SessionId},
+    mailbox::Batch,
+    message::UnixMs,
+};
 
 /// The longest `ref`, in bytes of JSON.
 pub const REFERENCE_BYTES_MAX: usize = 128;
@@ -31,8 +37,13 @@ pub enum Frame {
     },
     /// It has everything up to here.
     Ack(Cursor),
-    /// It shows a newer token.
-    Auth,
+    /// It shows newer credentials.
+    Auth {
+        /// The frame's name, as JSON.
+        reference: Option<String>,
+        /// A token, or a signed session.
+        token: Secret,
+    },
     /// To get a pong.
     Ping,
 }
@@ -68,7 +79,8 @@ pub fn frame(text: &str, limits: &Limits) -> Result<Frame, Misframed> {
         Some("auth") => {
             let [_, _, token] = members(&object, ["type", "ref", "token"])?;
             let token = token.ok_or_else(|| bad("token is missing"))?;
-            string("token", token).map(|_| Frame::Auth)
+            let token = Secret(string("token", token)?.into());
+            Ok(Frame::Auth { reference: reference.clone(), token })
         }
         Some("ping") => members(&object, ["type", "ref"]).map(|_| Frame::Ping),
         Some(other) => {
@@ -92,7 +104,7 @@ fn read_reference(value: &str) -> Result<String, Error> {
 
 /// The first frame: which session this is, where its stream begins, and how many messages may be unacknowledged.
 pub fn welcome(session: &SessionId, cursor: Cursor, window: usize) -> Vec<u8> {
-    let session = json::quote(session.as_str());
+    let session = json::quote(session.bare());
     format!(r#"{{"type":"welcome","session":{session},"cursor":"{cursor}","window":{window}}}"#).into_bytes()
 }
 
@@ -120,6 +132,16 @@ pub fn error_frame(reference: Option<&str>, error: &Error) -> Vec<u8> {
 /// `ref` as a member, if there is one.
 fn named(reference: Option<&str>) -> String {
     reference.map_or_else(String::new, |reference| format!(r#""ref":{reference},"#))
+}
+
+/// The credentials end in so long.
+pub fn expiring(left: Duration) -> Vec<u8> {
+    format!(r#"{{"type":"expiring","in":{}}}"#, left.as_secs()).into_bytes()
+}
+
+/// The answer to newer credentials: until when they are good.
+pub fn authenticated(reference: Option<&str>, expires: UnixMs) -> Vec<u8> {
+    format!(r#"{{"type":"authenticated",{}"expires":{}}}"#, named(reference), expires.0).into_bytes()
 }
 
 /// The answer to a ping.

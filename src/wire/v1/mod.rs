@@ -14,13 +14,17 @@ mod event;
 mod frame;
 mod tell;
 
-pub use ask::{Ack, Attach, Events, LIMIT_MAX, Poll, WAIT_MAX, ack, attach, events, poll, session_path};
-pub use draft::{ADDRESSES_MAX, Draft, FROM_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, draft};
-pub use event::{COMMENT, events_goodbye, events_head, write_events};
-pub use frame::{
-    Frame, Misframed, REFERENCE_BYTES_MAX, error_frame, frame, goodbye, messages_frame, pong, sent, welcome,
+pub use ask::{
+    Ack, Attach, Events, LIMIT_MAX, Poll, TicketFor, WAIT_MAX, ack, attach, events, poll, session_path,
+    ticket as ticket_in, ticket_for,
 };
-pub use tell::{Extra, Goodbye, accepted, acked, answer, problem, purged, session, write_message};
+pub use draft::{ADDRESSES_MAX, Draft, FROM_BYTES_MAX, KEY_BYTES_MAX, KIND_BYTES_MAX, draft};
+pub use event::{COMMENT, events_expiring, events_goodbye, events_head, write_events};
+pub use frame::{
+    Frame, Misframed, REFERENCE_BYTES_MAX, authenticated, error_frame, expiring, frame, goodbye, messages_frame, pong,
+    sent, welcome,
+};
+pub use tell::{Extra, Goodbye, accepted, acked, answer, problem, purged, session, ticket, write_message};
 
 /// What settings allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

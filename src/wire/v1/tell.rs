@@ -25,6 +25,10 @@ pub enum Goodbye {
     Superseded,
     /// The relay is about to end.
     Drain,
+    /// The credentials have expired.
+    Expired,
+    /// The credentials were revoked.
+    Revoked,
 }
 
 impl Goodbye {
@@ -33,6 +37,8 @@ impl Goodbye {
         match self {
             Goodbye::Superseded => "superseded",
             Goodbye::Drain => "drain",
+            Goodbye::Expired => "expired",
+            Goodbye::Revoked => "revoked",
         }
     }
 }
@@ -124,6 +130,12 @@ pub fn accepted(id: &Uuid, recipients: usize, duplicate: bool) -> Vec<u8> {
     format!(r#"{{"id":"{id}","recipients":{recipients},"duplicate":{duplicate}}}"#).into_bytes()
 }
 
+/// The answer to a request for a ticket.
+pub fn ticket(ticket: &str, session: &SessionId, life: Duration) -> Vec<u8> {
+    let session = json::quote(session.bare());
+    format!(r#"{{"ticket":"{ticket}","session":{session},"expires_in":{}}}"#, life.as_secs()).into_bytes()
+}
+
 /// The answer to an acknowledgement.
 pub fn acked(messages: usize) -> Vec<u8> {
     format!(r#"{{"acked":{messages}}}"#).into_bytes()
@@ -136,7 +148,7 @@ pub fn purged(messages: usize) -> Vec<u8> {
 
 /// What is known of a session: messages waiting, whether a receiver is there, and when the last one was.
 pub fn session(session: &SessionId, pending: usize, attached: bool, last_seen: Option<UnixMs>) -> Vec<u8> {
-    let session = json::quote(session.as_str());
+    let session = json::quote(session.bare());
     let seen = last_seen.map_or_else(|| "null".to_owned(), |seen| seen.0.to_string());
     format!(r#"{{"session":{session},"pending":{pending},"attached":{attached},"last_seen":{seen}}}"#).into_bytes()
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     cursor::{Cursor, Epoch, Gap, Reason},
-    id::{RequestId, SessionId},
+    id::{RequestId, Secret, SessionId},
     mailbox::{Batch, Letter},
     message::{Message, Seq, Shape, UnixMs},
 };
@@ -197,13 +197,13 @@ fn queries_of_receivers() {
         poll(Some("s%65ssion=%00&wait=0")).map(|poll| (poll.session, poll.wait)),
         Ok((id("\0"), Some(Duration::ZERO)))
     );
-    assert_eq!(attach(Some("session=s")), Ok(Attach { session: id("s"), after: None }));
+    assert_eq!(attach(Some("session=s"), None), Ok(Attach { session: id("s"), after: None }));
     refused(poll(None), Kind::InvalidSession, "session is missing");
     refused(poll(Some("session=")), Kind::InvalidSession, "empty");
     refused(poll(Some("session=%ff")), Kind::BadRequest, "session is not percent-encoded UTF-8");
     refused(poll(Some("session=a&session=a")), Kind::BadRequest, "session is in the query twice");
     refused(poll(Some("session=a&after=")), Kind::InvalidCursor, r#"after is """#);
-    refused(attach(Some("session=a&after=17")), Kind::InvalidCursor, r#"after is "17""#);
+    refused(attach(Some("session=a&after=17"), None), Kind::InvalidCursor, r#"after is "17""#);
     for wait in ["", "-1", "61", "60.001", "1e1", "NaN", "inf", "+1", "1s", "0x1", "."] {
         refused(poll(Some(&format!("session=a&wait={wait}"))), Kind::BadRequest, "seconds from 0 to 60");
     }
@@ -217,7 +217,8 @@ fn requests_for_events() {
     let (early, late) = (at(1), at(2));
     let query = format!("session=s&after={early}");
     let asked = |query: &str, last: Option<&str>, body: &str| {
-        events(Some(query), last.map(str::as_bytes), body.as_bytes()).map(|events| (events.after, events.explicit))
+        events(Some(query), last.map(str::as_bytes), body.as_bytes(), None)
+            .map(|events| (events.after, events.explicit))
     };
     assert_eq!(asked(&query, None, ""), Ok((Some(early), false)));
     assert_eq!(asked(&query, Some(""), " \n"), Ok((Some(early), false)));
@@ -231,7 +232,7 @@ fn requests_for_events() {
     refused(asked("", None, "{}"), Kind::InvalidSession, "missing");
     refused(asked("session=s&ack=yes", None, ""), Kind::BadRequest, r#"ack is "yes""#);
     refused(asked("session=s", Some("7"), ""), Kind::InvalidCursor, "Last-Event-ID");
-    refused(events(Some("session=s"), Some(b"\xff"), b""), Kind::InvalidCursor, "Last-Event-ID");
+    refused(events(Some("session=s"), Some(b"\xff"), b"", None), Kind::InvalidCursor, "Last-Event-ID");
 }
 
 #[test]
@@ -270,7 +271,9 @@ fn frames() {
     assert_eq!((reference.as_deref(), &*draft.kind), (Some(r#""\u0031""#), "chat"));
     assert!(draft.key(None).is_some());
     assert_eq!(frame(&format!(r#"{{"type":"ack","cursor":"{}"}}"#, at(3)), &LIMITS), Ok(Frame::Ack(at(3))));
-    assert_eq!(frame(r#"{"type":"auth","token":"t"}"#, &LIMITS), Ok(Frame::Auth));
+    let auth = |reference| Ok(Frame::Auth { reference, token: Secret("t".into()) });
+    assert_eq!(frame(r#"{"type":"auth","token":"t"}"#, &LIMITS), auth(None));
+    assert_eq!(frame(r#"{"type":"auth","ref":7,"token":"t"}"#, &LIMITS), auth(Some("7".to_owned())));
     assert_eq!(frame(r#"{"type":"ping","ref":1}"#, &LIMITS), Ok(Frame::Ping));
 
     assert_eq!(misframed("ping").1, Kind::NotJson);

@@ -12,10 +12,11 @@ use super::{
 use crate::{
     cursor::Cursor,
     error::Error,
-    gate::Who,
+    gate::{Change, Watch, Who},
     hub::{Accepted, Event, Later, Stream},
-    id::{RequestId, SessionId},
+    id::{RequestId, Secret, SessionId},
     mailbox::Max,
+    message::UnixMs,
     wire::v1::{self, Frame},
 };
 
@@ -31,6 +32,8 @@ pub struct Talk<'a, P> {
     doors: &'a Doors,
     desk: Desk<'a>,
     who: Who,
+    watch: Watch,
+    of: SessionId,
     id: RequestId,
     pipe: Pipe<P>,
     session: Session,
@@ -48,13 +51,23 @@ enum Happened {
     Settled(Cursor),
     /// What became of a message that the client sent.
     Sent(Option<String>, Result<Accepted, Error>),
+    /// Something about the client's credentials.
+    Change(Change),
     /// Something on the connection.
     Step(Step),
 }
 
 impl<'a, P: Peer> Talk<'a, P> {
     /// A connection whose handshake is `id`. Nothing is said on it yet.
-    pub fn new(peer: P, who: Who, position: Cursor, doors: &'a Doors, desk: Desk<'a>, id: RequestId) -> Self {
+    pub fn new(
+        peer: P,
+        who: Who,
+        of: SessionId,
+        position: Cursor,
+        doors: &'a Doors,
+        desk: Desk<'a>,
+        id: RequestId,
+    ) -> Self {
         let terms = Terms {
             window: desk.settings.window,
             max: doors.answer_max(),
@@ -63,13 +76,26 @@ impl<'a, P: Peer> Talk<'a, P> {
         };
         let pipe = Pipe::new(peer, super::message_bytes_max(&doors.config), doors.config.write_timeout);
         let session = Session::open(terms, position);
-        Self { doors, desk, who, id, pipe, session, sends: Sends::default(), start: Instant::now(), frames: 0 }
+        let watch = desk.gate.watch(&who);
+        Self {
+            doors,
+            desk,
+            who,
+            watch,
+            of,
+            id,
+            pipe,
+            session,
+            sends: Sends::default(),
+            start: Instant::now(),
+            frames: 0,
+        }
     }
 
     /// Says what upgrades the connection, and the welcome behind it.
-    pub fn begin(&mut self, head: String, session: &SessionId) {
+    pub fn begin(&mut self, head: String) {
         self.pipe.raw(head);
-        self.pipe.text(v1::welcome(session, self.session.position(), self.desk.settings.window), false);
+        self.pipe.text(v1::welcome(&self.of, self.session.position(), self.desk.settings.window), false);
     }
 
     /// Goes on until the socket is to be closed; [`Talk::part`] closes it. Whoever comes next need not wait for that:
@@ -99,6 +125,8 @@ impl<'a, P: Peer> Talk<'a, P> {
                 Happened::Event(Err(error)) => self.session.failed(error),
                 Happened::Settled(upto) => self.session.settled(upto),
                 Happened::Sent(reference, result) => self.session.sent(reference, result),
+                Happened::Change(Change::Expiring(left)) => self.session.expiring(left),
+                Happened::Change(Change::Ended(error)) => self.session.void(error.kind, self.start.elapsed()),
                 Happened::Step(Step::Text(text)) => self.hear(&text),
                 Happened::Step(Step::Unfit(unfit)) => self.session.unfit(unfit),
                 Happened::Step(Step::Control | Step::Written) => {}
@@ -141,7 +169,7 @@ impl<'a, P: Peer> Talk<'a, P> {
 
     async fn wait(&mut self, stream: &mut Stream) -> Happened {
         let listens = self.listens();
-        let Self { pipe, session, sends, start, frames, .. } = self;
+        let Self { pipe, session, sends, start, frames, watch, .. } = self;
         // Frames that are there already are heard one after another, and their answers written together.
         if listens
             && *frames < FRAMES_MAX
@@ -170,6 +198,7 @@ impl<'a, P: Peer> Talk<'a, P> {
         };
         tokio::select! {
             biased;
+            change = watch.next() => Happened::Change(change),
             (reference, result) = sends.next() => Happened::Sent(reference, result),
             happened = mailbox => happened,
             step = pipe.step(listens) => Happened::Step(step),
@@ -181,7 +210,7 @@ impl<'a, P: Peer> Talk<'a, P> {
         let verb = match &frame {
             Ok(Frame::Send { .. }) => Some("send"),
             Ok(Frame::Ack(_)) => Some("ack"),
-            Ok(Frame::Auth) => Some("auth"),
+            Ok(Frame::Auth { .. }) => Some("auth"),
             Ok(Frame::Ping) => Some("ping"),
             Err(_) => None,
         };
@@ -189,6 +218,16 @@ impl<'a, P: Peer> Talk<'a, P> {
             self.doors.metrics.request("ws", verb);
         }
         self.session.frame(frame);
+    }
+
+    /// Takes newer credentials of the same identity, if they still allow what this connection does.
+    fn authenticate(&mut self, token: &Secret) -> Result<UnixMs, Error> {
+        let gate = self.desk.gate;
+        let who = gate.renew(&self.who, &token.0)?;
+        gate.receive(&who, self.of.clone())?;
+        let expires = who.principal().map_or(UnixMs(u64::MAX), |principal| principal.expires);
+        (self.watch, self.who) = (gate.watch(&who), who);
+        Ok(expires)
     }
 
     /// Carries out what the session orders, and what it orders upon that.
@@ -208,13 +247,19 @@ impl<'a, P: Peer> Talk<'a, P> {
                     }
                     Order::Send { reference, draft } => {
                         match self.desk.gate.send(&self.who, &draft.from, draft.to.clone()) {
-                            Ok(admission) => self.sends.add(reference, self.desk.hub.send(admission, for_hub(draft))),
+                            Ok(admission) => {
+                                self.sends.add(reference, self.desk.hub.send(admission, for_hub(draft, &self.who)))
+                            }
                             Err(error) => self.session.sent(reference, Err(error)),
                         }
                     }
                     Order::Acknowledge(upto) => {
                         let result = stream.acknowledge(upto).await;
                         self.session.acknowledged(upto, result);
+                    }
+                    Order::Authenticate { reference, token } => {
+                        let result = self.authenticate(&token);
+                        self.session.authenticated(reference, result);
                     }
                     Order::Ping => self.pipe.ping(),
                     Order::Close { code, reason } => self.pipe.close(code, reason),

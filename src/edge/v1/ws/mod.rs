@@ -87,8 +87,8 @@ async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, door
     let Ok(desk) = desk(doors) else { return Ok(()) };
     // Also one of another epoch: until the gap is told that says so, the client must not believe to be further.
     let position = park.attach.after.unwrap_or(start);
-    let mut talk = Talk::new(peer, park.who.clone(), position, doors, desk, park.id);
-    talk.begin(park.handshake.head(), &park.attach.session);
+    let mut talk = Talk::new(peer, park.who.clone(), park.attach.session.clone(), position, doors, desk, park.id);
+    talk.begin(park.handshake.head());
     talk.run(stream).await?;
     talk.part().await
 }

@@ -10,8 +10,9 @@ use crate::{
     cursor::{Cursor, Epoch},
     error::{Error, Kind},
     hub::Accepted,
+    id::Secret,
     mailbox::{Batch, Max},
-    message::Seq,
+    message::{Seq, UnixMs},
     wire::v1::{self, Draft, Frame, Goodbye, Misframed},
 };
 
@@ -58,6 +59,13 @@ pub enum Order {
     },
     /// The client has everything up to here; [`Session::acknowledged`] is to hear what became of it.
     Acknowledge(Cursor),
+    /// The client shows newer credentials; [`Session::authenticated`] is to hear what became of that.
+    Authenticate {
+        /// The frame's name.
+        reference: Option<String>,
+        /// The credentials.
+        token: Secret,
+    },
     /// Send a ping.
     Ping,
     /// Close the socket; nothing comes behind this.
@@ -218,12 +226,32 @@ impl Session {
                 self.orders.push(Order::Send { reference, draft });
             }
             Ok(Frame::Ack(cursor)) => self.orders.push(Order::Acknowledge(cursor)),
-            Ok(Frame::Auth) => {
-                let error = Error::new(Kind::BadRequest, "this relay asks nobody for a token (auth = \"open\")");
-                self.orders.push(Order::Refuse { reference: None, error });
-            }
+            Ok(Frame::Auth { reference, token }) => self.orders.push(Order::Authenticate { reference, token }),
             Ok(Frame::Ping) => self.orders.push(Order::Say(v1::pong())),
             Err(Misframed { reference, error }) => self.orders.push(Order::Refuse { reference, error }),
+        }
+    }
+
+    /// What became of newer credentials: until when they are good.
+    pub fn authenticated(&mut self, reference: Option<String>, result: Result<UnixMs, Error>) {
+        self.orders.push(match result {
+            Ok(expires) => Order::Say(v1::authenticated(reference.as_deref(), expires)),
+            Err(error) => Order::Refuse { reference, error },
+        });
+    }
+
+    /// The credentials end in so long.
+    pub fn expiring(&mut self, left: Duration) {
+        if self.is_served() {
+            self.orders.push(Order::Say(v1::expiring(left)));
+        }
+    }
+
+    /// The credentials count no more.
+    pub fn void(&mut self, why: Kind, now: Duration) {
+        if self.is_served() {
+            let goodbye = if why == Kind::Expired { Goodbye::Expired } else { Goodbye::Revoked };
+            self.leave(goodbye, None, now);
         }
     }
 
@@ -323,6 +351,8 @@ impl Session {
         self.orders.push(Order::Say(v1::goodbye(goodbye, retry_after)));
         match goodbye {
             Goodbye::Drain => self.close(CLOSE_RESTART, "the relay is about to end"),
+            Goodbye::Expired => self.close(Kind::Expired.close_code(), "the credentials have expired"),
+            Goodbye::Revoked => self.close(Kind::Revoked.close_code(), "the credentials were revoked"),
             Goodbye::Superseded => self.close(CLOSE_SUPERSEDED, "another receiver of this session has come"),
         }
     }

@@ -84,10 +84,10 @@ proptest! {
             let _ = draft(bytes, Some(bytes), &LIMITS);
             let _ = draft(br#"{"to":"b","payload":1}"#, Some(bytes), &LIMITS);
             let _ = ack(bytes);
-            let _ = events(Some(&text), Some(bytes), bytes);
+            let _ = events(Some(&text), Some(bytes), bytes, None);
         }
         let _ = poll(Some(&text));
-        let _ = attach(Some(&text));
+        let _ = attach(Some(&text), None);
         let _ = frame(&text, &LIMITS);
         let _ = session_path(&format!("/v1/sessions/{text}"));
     }

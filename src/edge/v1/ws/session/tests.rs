@@ -178,9 +178,30 @@ fn frames_are_answered_one_by_one() {
         let orders = say(&mut session, text);
         assert!(matches!(&orders[..], [Order::Refuse { reference: name, .. }] if name.as_deref() == reference));
     }
-    let orders = say(&mut session, r#"{"type":"auth","token":"t"}"#);
-    assert!(matches!(&orders[..], [Order::Refuse { error, .. }] if error.detail.contains("open")));
     assert!(!session.is_over() && session.listens());
+}
+
+#[test]
+fn credentials_are_renewed_announced_and_end() {
+    let mut session = session();
+    let orders = say(&mut session, r#"{"type":"auth","ref":1,"token":"t"}"#);
+    let [Order::Authenticate { reference, token }] = &orders[..] else { panic!("{orders:?}") };
+    assert_eq!((reference.as_deref(), &*token.0, format!("{token:?}").contains("\"t\"")), (Some("1"), "t", false));
+    session.authenticated(reference.clone(), Ok(UnixMs(5)));
+    session.authenticated(None, Err(Error::new(Kind::InvalidToken, "no")));
+    session.expiring(Duration::from_millis(59_900));
+    let told = texts(&session.take_orders());
+    assert_eq!(told[0], r#"{"type":"authenticated","ref":1,"expires":5}"#);
+    assert!(told[1].contains("invalid_token"), "{told:?}");
+    assert_eq!(told[2], r#"{"type":"expiring","in":59}"#);
+    session.void(Kind::Expired, Duration::ZERO);
+    let orders = session.take_orders();
+    assert_eq!(
+        (closes(&orders), texts(&orders)),
+        (Some(3000), vec![r#"{"type":"goodbye","reason":"expired"}"#.to_owned()])
+    );
+    session.void(Kind::Revoked, Duration::ZERO);
+    assert_eq!(session.take_orders(), [], "it is over");
 }
 
 #[test]

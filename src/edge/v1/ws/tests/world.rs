@@ -175,7 +175,7 @@ impl World {
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let parts = request.body(()).expect("a request").into_parts().0;
-        let attach = v1::attach(Some(query)).expect("a query");
+        let attach = v1::attach(Some(query), None).expect("a query");
         Park::new(Who::anybody(), attach, &parts, RequestId { connection: 1, request: 1 }).expect("a handshake")
     }
 
