@@ -14,7 +14,7 @@ const INTERNAL = [
   ...['accepted', 'acked', 'acknowledge', 'address', 'anew', 'api', 'asked', 'busy', 'call', 'changed', 'control', 'cut', 'deadline', 'drain', 'drained'],
   ...['drop', 'due', 'emit', 'entries', 'epoch', 'finish', 'flush', 'forget', 'handle', 'handled', 'heard', 'inbox', 'isStale', 'link'],
   ...['live', 'lost', 'machine', 'next', 'notBefore', 'ousted', 'postOnly', 'reachable', 'receiver', 'refused', 'refusedSince'],
-  ...['remove', 'renewable', 'sender', 'settle', 'socket', 'spoil', 'step', 'take', 'tell', 'via', 'waiting', 'welcome'],
+  ...['remove', 'renewable', 'renewed', 'sender', 'settle', 'socket', 'spoil', 'step', 'take', 'tell', 'via', 'waiting', 'welcome'],
 ];
 
 const at = (path) => new URL(path, import.meta.url);

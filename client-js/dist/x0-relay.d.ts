@@ -99,7 +99,10 @@ export interface Options {
   from?: string;
   /** A cursor of before: everything up to it is known here. */
   after?: string;
-  /** What shows who this is. A function is called when a token is needed, and again when the last one has expired. */
+  /**
+   * A token or a signed session, which shows who this is. A function is called when one is needed, and again when the last
+   * one is about to expire or was refused.
+   */
   token?: TokenSource;
   /** The ways to receive, the best one first. Default: `['websocket', 'sse', 'poll']`, as far as they exist here. */
   transports?: Transport[];

@@ -529,6 +529,7 @@ var ways = { websocket, sse, poll };
 
 // src/receiver.js
 var ACK_PAUSE_MS = 50;
+var RENEW_PAUSE_MS = 1e4;
 function createReceiver(options, house) {
   const { api, emit, inbox } = house;
   const { session, wait = 1e4, keepalive = 15e3, transports = ["websocket", "sse", "poll"] } = options;
@@ -608,10 +609,11 @@ function createReceiver(options, house) {
     } else if (type === "messages") inbox.take(heard);
     else if (type === "sent") house.sender.accepted(heard);
     else if (type === "error") house.sender.refused(heard);
-    else if (type === "expiring" && api.renewable) renew(link);
+    else if (type === "expiring" && api.renewable && now() > (link.renewed ?? 0) + RENEW_PAUSE_MS) renew(link);
     step({ type: "heard", id });
   };
   const renew = async (link) => {
+    link.renewed = now();
     api.spoil();
     try {
       link.send?.({ type: "auth", token: await api.token() });

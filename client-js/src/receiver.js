@@ -8,11 +8,14 @@ import { ways } from './transports/index.js';
 /** While there is more to handle, what is handled is not acknowledged more often than this. */
 const ACK_PAUSE_MS = 50;
 
+/** A token that is about to expire again as soon as it is shown is not replaced at once: then the connection ends with it. */
+const RENEW_PAUSE_MS = 10_000;
+
 /**
  * @typedef {import('./x0-relay.d.ts').Transport} Transport
  * @typedef {import('./machine.js').Event} Event
  * @typedef {import('./transports/index.js').Heard} Heard
- * @typedef {import('./sender.js').Link & { id: number, control: AbortController }} Link
+ * @typedef {import('./sender.js').Link & { id: number, control: AbortController, renewed?: number }} Link
  */
 
 /** @param {import('./x0-relay.d.ts').Options} options @param {import('./relay.js').House} house */
@@ -108,12 +111,13 @@ export function createReceiver(options, house) {
     } else if (type === 'messages') inbox.take(heard);
     else if (type === 'sent') house.sender.accepted(heard);
     else if (type === 'error') house.sender.refused(heard);
-    else if (type === 'expiring' && api.renewable) renew(link);
+    else if (type === 'expiring' && api.renewable && now() > (link.renewed ?? 0) + RENEW_PAUSE_MS) renew(link);
     step({ type: 'heard', id });
   };
 
   /** The token is about to expire: the next one is shown in time. @param {Link} link */
   const renew = async (link) => {
+    link.renewed = now();
     api.spoil();
     try {
       link.send?.({ type: 'auth', token: await api.token() });

@@ -224,12 +224,17 @@
   var RETRY_LAST = 5000;
   var QUIET = 20000; // a socket that has been silent so long is asked
   var ANSWER = 8000; // and is dead if it says nothing
+  var REFUSED = 15; // s, before a signed session that is refused is shown again
+  /** A signed session: ID.EXPIRY.SIGNATURE. */
+  var SIGNED = /^([\s\S]+)\.[1-9]\d{0,10}\.[\w-]{16,}$/;
   var PACE = 1000; // between polls that bring nothing, from beginning to beginning; and looks for a session
 
   var owner = null;
   var state = 'idle';
   var here = { url: null, session: null };
   var base = ''; // the address without /get
+  var signed = false; // the session has to be shown as a credential, and protocol v1 knows it by another name
+  var name = null; // that name, when the server has told it; the session, if it is not signed
   var cursor = null; // everything up to here has been handed on
   var last = 0; // the newest seq
   var ids = {};
@@ -280,8 +285,10 @@
       return;
     }
     if (moved(target)) settleAt(target);
-    if (global.WebSocket && Date.now() >= socketDue) withTicket(connect);
-    else poll();
+    if (Date.now() < socketDue) poll();
+    else if (global.WebSocket) withTicket(connect);
+    else if (name) poll();
+    else withTicket(poll);
   }
 
   function begin() {
@@ -303,14 +310,24 @@
   }
 
   function settleAt(target) {
+    var same = target.url === here.url && idOf(target.session) === idOf(here.session);
     here = target;
+    socketDue = 0;
+    if (same) return; // newer credentials for the mailbox that it was
+    signed = SIGNED.test(here.session);
+    name = signed ? null : here.session;
     base = absolute(target.url).replace(/[?#].*$/, '').replace(/\/python\/MsgHandler\.py$|([^\/:]\/*)\/[^\/]*$/, '$1');
     cursor = null;
-    last = failures = blocks = socketDue = 0;
+    last = failures = blocks = 0;
     ids = {};
     order = [];
     hasV1 = undefined;
     announce('connecting');
+  }
+
+  function idOf(session) {
+    var found = SIGNED.exec(session);
+    return found ? found[1] : session;
   }
 
   function absolute(url) {
@@ -321,18 +338,28 @@
   }
 
   function query() {
-    return '?session=' + encodeURIComponent(here.session) + (cursor ? '&after=' + encodeURIComponent(cursor) : '');
+    return '?session=' + encodeURIComponent(name) + (cursor ? '&after=' + encodeURIComponent(cursor) : '');
   }
 
   // ---- WebSocket ----------------------------------------------------------------------------------------------------
 
-  /** A signed session (ID.EXPIRY.SIG) gets a ticket for its socket; a relay that has none lets it in without. */
+  /** A signed session gets a ticket for its socket; with a relay that has no tickets it is a name like any other. */
   function withTicket(next) {
-    if (!/^.+\.\d{9,13}\.[\w-]{16,}$/.test(here.session)) return next('');
-    ask('POST', base + '/v1/tickets', JSON.stringify({ session: here.session }), WELCOME, function (status, answer) {
-      if (answer && answer.ticket) next('&ticket=' + encodeURIComponent(answer.ticket));
-      else if (status === 404 || status === 405) next('');
-      else blocked();
+    if (!signed) return next('');
+    ask('POST', base + '/v1/tickets', JSON.stringify({ session: here.session }), WELCOME, function (status, answer, after) {
+      if (answer && answer.ticket) {
+        name = answer.session || here.session;
+        next('&ticket=' + encodeURIComponent(answer.ticket));
+      } else if (status === 404 || status === 405) {
+        signed = false;
+        name = here.session;
+        next('');
+      } else if (status === 429 || status >= 500) {
+        failed(status, after);
+      } else {
+        name = null;
+        blocked(); // by something in between, or for good: x0's own poll will tell
+      }
     });
   }
 
@@ -369,6 +396,8 @@
     } else if (frame.type === 'goodbye') {
       if (frame.reason === 'superseded') superseded();
       else comeBack(frame.retry_after);
+    } else if (frame.type === 'expiring') {
+      if (moved(lookUp())) step(); // the page has a newer session already
     } else if (frame.type === 'error') {
       complain('the relay refuses something', frame);
     }
@@ -413,7 +442,7 @@
   /** With a cursor where the server has protocol v1, as x0 does where it has not. */
   function poll() {
     if (state !== 'polling') timer = setTimeout(announce, PACE, 'polling');
-    if (hasV1 === false) pollX0();
+    if (hasV1 === false || !name) pollX0();
     else pollV1();
   }
 
@@ -430,6 +459,10 @@
         cursor = null; // the server's mailbox is another one than the cursor's
         last = 0;
         complain('the relay refuses the poll', answer);
+        failed(status, after);
+      } else if (signed && status === 401) {
+        name = null; // it has expired: the page may have another one by then
+        socketDue = 0;
         failed(status, after);
       } else if (status === 429 || status >= 500 || (status === 0 && hasV1)) {
         failed(status, after);
@@ -451,7 +484,7 @@
         goOn(began, answer.messages && answer.messages.length > 0);
       } else {
         if (answer && answer.error) complain('the server refuses the poll', answer);
-        failed(status, after);
+        failed(status, signed && answer && answer.error ? REFUSED : after);
       }
     });
   }
@@ -479,6 +512,8 @@
     if (body) {
       mine.setRequestHeader('Content-Type', 'application/json; charset=UTF-8');
       mine.setRequestHeader('Accept', 'application/json');
+    } else if (signed) {
+      mine.setRequestHeader('Authorization', 'Bearer ' + here.session);
     }
     mine.onloadend = function () {
       clearTimeout(timer);

@@ -65,9 +65,9 @@ export class Relay {
     return Relay.start(this.args, this.url.replace('http://', ''));
   }
 
-  /** How many messages wait for a session. @param {string} session */
-  async pending(session) {
-    const answer = await fetch(`${this.url}/v1/sessions/${session}`);
+  /** How many messages wait for a session. @param {string} session @param {string} [token] */
+  async pending(session, token) {
+    const answer = await fetch(`${this.url}/v1/sessions/${session}`, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
     return /** @type {any} */ (await answer.json()).pending;
   }
 

@@ -392,14 +392,93 @@ const SIGNED = 'tab-b.1790000000.dGhpcyBpcyBhIHNpZ25hdHVyZQ';
 test('a signed session gets a ticket for each socket', () => {
   const page = new Page({ session: SIGNED });
   assert.deepEqual([page.request.method, page.request.path, page.request.body], ['POST', '/v1/tickets', { session: SIGNED }]);
-  page.request.answer(201, { ticket: 't/1' });
-  assert.equal(page.socket.address, `ws://relay:8080/v1/ws?session=${SIGNED}&ticket=t%2F1`);
+  page.request.answer(201, { ticket: 't/1', session: 'tab-b', expires_in: 60 });
+  assert.equal(page.socket.address, 'ws://relay:8080/v1/ws?session=tab-b&ticket=t%2F1');
   page.welcome();
   page.socket.say(frame(1));
   page.socket.end(1006);
   page.tick(400);
-  page.request.answer(201, { ticket: 't2' });
+  page.request.answer(201, { ticket: 't2', session: 'tab-b' });
   assert.match(page.socket.address, /&after=aa\.1&ticket=t2$/);
+  assert.deepEqual(page.complaints, []);
+});
+
+test('an open relay gives tickets too, and there a signed session is a name like any other', () => {
+  const page = new Page({ session: SIGNED });
+  page.request.answer(201, { ticket: 't', session: SIGNED });
+  assert.equal(page.socket.address, `ws://relay:8080/v1/ws?session=${SIGNED}&ticket=t`);
+});
+
+test('where sockets are blocked, a signed session polls by its bare name and shows itself in a header', () => {
+  const page = new Page({ session: SIGNED });
+  page.request.answer(201, { ticket: 't', session: 'tab-b' });
+  page.block();
+  for (const after of [undefined, 'aa.1']) {
+    const { path, query, headers, body } = page.request;
+    assert.deepEqual([path, query.session, query.after, headers.Authorization, body], ['/v1/messages', 'tab-b', after, `Bearer ${SIGNED}`, null]);
+    assert.ok(!page.request.url.includes(SIGNED), 'credentials stand in no address');
+    page.request.answer(200, answer(after ? 2 : 1));
+  }
+  assert.deepEqual([page.numbers, page.state], [[1, 2], 'polling']);
+});
+
+test('without WebSockets at all, a signed session asks for its name, and polls', () => {
+  const page = new Page({ session: SIGNED, noSockets: true });
+  page.request.answer(201, { ticket: 't', session: 'tab-b' });
+  page.request.answer(200, answer(1));
+  assert.deepEqual([page.request.path, page.request.query.session, page.numbers], ['/v1/messages', 'tab-b', [1]]);
+});
+
+test('a session that is signed anew is taken over with its place in the mailbox', () => {
+  const page = new Page({ session: SIGNED });
+  page.request.answer(201, { ticket: 't', session: 'tab-b' });
+  page.welcome();
+  page.socket.say(frame(1, 2));
+  const newer = SIGNED.replace('1790000000', '1790009999');
+  page.socket.say({ type: 'expiring', in: 59 });
+  assert.equal(page.underWay, 'socket', 'there is none yet');
+  page.factory.Session.Value = newer;
+  page.socket.say({ type: 'expiring', in: 20 });
+  assert.deepEqual([page.underWay, page.request.body], ['/v1/tickets', { session: newer }]);
+  page.request.answer(201, { ticket: 'u', session: 'tab-b' });
+  assert.equal(page.socket.address, 'ws://relay:8080/v1/ws?session=tab-b&after=aa.2&ticket=u');
+  page.welcome('aa.2');
+  page.socket.say(frame(2, 3));
+  assert.deepEqual(page.numbers, [1, 2, 3]);
+});
+
+test('a signed session that has expired is shown again seldom, and a newer one at once when the page is used', () => {
+  const page = new Page({ session: SIGNED });
+  page.request.answer(201, { ticket: 't', session: 'tab-b' });
+  page.welcome();
+  page.socket.say({ type: 'goodbye', reason: 'expired' });
+  page.tick(1000);
+  page.request.answer(401, { kind: 'expired' });
+  page.request.answer(200, { messages: null, error: true, exception_id: 'InvalidSessionID' });
+  assert.equal(page.state, 'offline');
+  const before = page.requests.length;
+  for (let second = 0; second < 120; second += 1) {
+    page.tick(1000);
+    if (page.underWay) page.request.answer(page.request.path === '/get' ? 200 : 401, { error: true });
+  }
+  assert.ok(page.requests.length - before < 20, `${page.requests.length - before} requests in two minutes`);
+  page.factory.Session.Value = SIGNED.replace('1790000000', '1790009999');
+  page.fire('focus');
+  page.request.answer(201, { ticket: 'u', session: 'tab-b' });
+  page.welcome();
+  assert.equal(page.state, 'websocket');
+});
+
+test('a signed session that expires while it polls is looked up anew', () => {
+  const page = new Page({ session: SIGNED });
+  page.request.answer(201, { ticket: 't', session: 'tab-b' });
+  page.block();
+  page.request.answer(200, answer(1));
+  const newer = SIGNED.replace('1790000000', '1790009999');
+  page.factory.Session.Value = newer;
+  page.request.answer(401, { kind: 'expired' });
+  page.tick(400);
+  assert.deepEqual([page.request.path, page.request.body], ['/v1/tickets', { session: newer }]);
 });
 
 test('a signed session and a relay without tickets: in without; one that refuses: polling', () => {
@@ -408,7 +487,6 @@ test('a signed session and a relay without tickets: in without; one that refuses
   assert.equal(page.socket.address, `ws://relay:8080/v1/ws?session=${SIGNED}`);
   const refused = new Page({ session: SIGNED });
   refused.request.answer(403, {});
-  refused.request.answer(401, {});
   assert.equal(refused.underWay, '/get');
   assert.equal(refused.request.body.session_src, SIGNED);
 });

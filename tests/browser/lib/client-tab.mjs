@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { Watched } from './watched.mjs';
 
-/** Opens such a page and starts its client. */
-export async function openClient(browser, context, relay, options) {
+/** Opens such a page and starts its client; `nextToken` gives tokens to one that asks. */
+export async function openClient(browser, context, relay, options, nextToken) {
   const tab = new ClientTab(await context.newPage(), `${browser.origin}/page/client.html`);
+  if (nextToken) await tab.page.exposeFunction('nextToken', nextToken);
   await tab.start(relay, options);
   return tab;
 }

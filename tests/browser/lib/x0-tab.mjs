@@ -73,12 +73,12 @@ class X0Tab extends Watched {
 const netMessage = (n) => ({ 'msg-type': 'net-message', 'method-id': 'set-data', 'dst-object': 'Text1', payload: { n } });
 
 /** Sends `first` to `last` to a session as what `payload` makes of them, one after the other, each until it is accepted. */
-export async function sendNumbers(base, session, first, last, payload = netMessage) {
+export async function sendNumbers(base, session, first, last, payload = netMessage, headers = {}) {
   for (let n = first; n <= last; n += 1) {
     const body = JSON.stringify({ to: `session:${session}`, from: 'sender', payload: payload(n), key: `${session}-${n}` });
     for (let tries = 1; ; tries += 1) {
       try {
-        const { status } = await fetch(`${base}/v1/messages`, { method: 'POST', body, signal: AbortSignal.timeout(5000) });
+        const { status } = await fetch(`${base}/v1/messages`, { method: 'POST', body, headers, signal: AbortSignal.timeout(5000) });
         if (status === 201) break;
         if (tries === 100) throw new Error(`status ${status}`);
       } catch (error) {

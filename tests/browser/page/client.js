@@ -2,9 +2,10 @@
 
 import { connect } from '/client-js/dist/x0-relay.min.js';
 
-/** Starts to receive; `kept` says that the cursor and what is not sent outlive the page. */
-window.start = (url, { kept, ...options }) => {
-  const client = connect(url, { ...options, storage: kept ? sessionStorage : undefined });
+/** Starts to receive; `kept` says that the cursor and what is not sent outlive the page, `asks` that it asks for tokens. */
+window.start = (url, { kept, asks, ...options }) => {
+  const token = asks ? () => window.nextToken() : undefined;
+  const client = connect(url, { ...options, token, storage: kept ? sessionStorage : undefined });
   const tell = (kind, what) => window.report({ kind, what: JSON.stringify(what) });
   client.on('message', ({ payload }) => {
     // As a page that loses nothing: kept before it counts as handled, which is when this returns.
