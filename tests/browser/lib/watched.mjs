@@ -8,6 +8,17 @@ export class Watched {
     for (const check of this.#waiting) check();
   }
 
+  /** Resolves when something happens. */
+  changed() {
+    return new Promise((resolve) => {
+      const check = () => {
+        this.#waiting.delete(check);
+        resolve();
+      };
+      this.#waiting.add(check);
+    });
+  }
+
   /** Resolves as soon as `condition(this)` holds, looking again whenever something has happened. */
   until(what, condition, deadline = 30_000) {
     return new Promise((resolve, reject) => {
