@@ -108,7 +108,8 @@ function stateInWords() {
   if (name === 'online') return ['good', `Connected over ${WORDS[state.transport]}.`];
   if (name === 'superseded') return ['trouble', 'Another tab, or another program, receives for this session now.'];
   if (name !== 'offline') return ['waiting', 'Connecting …'];
-  if (error?.status === 401) return ['trouble', `The relay asks who you are: ${error.message}. See Access.`];
+  if (error?.status === 401 && token === '') return ['trouble', 'The relay asks who you are: enter a token under Access.'];
+  if (error?.status === 401) return ['trouble', `The relay does not take what is under Access: ${error.message}`];
   if (error?.status === 404) return ['trouble', 'There is no protocol v1 here: choose x0’s polling.'];
   if (error?.code === 'refused' || error?.heard) return ['trouble', `The relay refuses: ${error.message}`];
   return ['trouble', 'The relay is away.'];
