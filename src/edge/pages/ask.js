@@ -7,8 +7,8 @@ export const throwaway = () => inventedFor(terms.token, `doctor-${crypto.getRand
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** How long questions may take that are answered at once, and what shows who asks. */
-export const terms = { patience: 8000, token: '' };
+/** How long, in milliseconds, what is answered at once may take, and the beginning of an event stream; what shows who asks. */
+export const terms = { patience: 8000, streams: 8000, token: '' };
 
 const credentials = () => (terms.token ? { Authorization: `Bearer ${terms.token}` } : {});
 
@@ -122,7 +122,7 @@ export function openEvents(query, { method = 'GET', headers = {} } = {}) {
     headArrived(undefined);
     queue.end(`it broke off (${error.message})`);
   });
-  return { queue, head: Promise.race([head, sleep(terms.patience)]), close: () => control.abort() };
+  return { queue, head: Promise.race([head, sleep(terms.streams)]), close: () => control.abort() };
 }
 
 /** Opens a WebSocket: a queue of its frames, parsed. A ticket stands for the token, because no header can be set. */

@@ -150,10 +150,10 @@ async function streams(method) {
   const session = throwaway();
   const stream = openEvents({ session, ack: 'explicit' }, { method });
   try {
-    const [head, welcome] = await Promise.all([stream.head, stream.queue.next(terms.patience)]);
+    const [head, welcome] = await Promise.all([stream.head, stream.queue.next(terms.streams)]);
     if (!/^event: relay:welcome$/m.test(welcome ?? '')) {
       const other = head && head.status !== 200 ? `status ${head.status}` : '';
-      return { arrives: false, why: other || stream.queue.ended?.why || `nothing within ${seconds(terms.patience)}` };
+      return { arrives: false, why: other || stream.queue.ended?.why || `nothing within ${seconds(terms.streams)}` };
     }
     const started = performance.now();
     await send(session, 'event');
@@ -180,7 +180,7 @@ async function resumption() {
   await send(session, 1);
   const { json } = await ask(v1('messages', { session, wait: 0 }));
   const stream = openEvents({ session, ack: 'explicit' }, { headers: { 'Last-Event-ID': json?.cursor ?? '' } });
-  const welcome = await stream.queue.next(terms.patience);
+  const welcome = await stream.queue.next(terms.streams);
   stream.close();
   await tidy(session);
   if (welcome === undefined) return info('Not known, because the event stream does not arrive.');

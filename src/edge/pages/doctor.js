@@ -13,13 +13,17 @@ const PATIENCE_S = 8;
 const TICK_MS = 250;
 const LABELS = { todo: 'to do', running: 'running', good: 'good', info: 'note', warn: 'warning', fault: 'fault', skipped: 'left out' };
 
-/** `?waits=10,30,60&patience=8`: how long polls wait, and how long an answer that should come at once may take, in seconds. */
+/**
+ * `?waits=10,30,60&patience=8&streams=8`, in seconds: how long polls wait, how long an answer that should come at once may
+ * take, and how long the beginning of an event stream.
+ */
 function settings() {
   const said = new URLSearchParams(location.search);
   const numbers = (text) => text.split(',').map(Number).filter((number) => number > 0 && number <= WAIT_MOST_S);
   const waits = numbers(said.get('waits') ?? '');
   const [patience = PATIENCE_S] = numbers(said.get('patience') ?? '');
-  return { waits: waits.length > 0 ? waits : WAITS_S, patience };
+  const [streams = patience] = numbers(said.get('streams') ?? '');
+  return { waits: waits.length > 0 ? waits : WAITS_S, patience, streams };
 }
 
 /** What is on the page: a row for each check. */
@@ -54,8 +58,9 @@ async function perform({ check, show }, found) {
 }
 
 async function examine() {
-  const { waits, patience } = settings();
+  const { waits, patience, streams } = settings();
   terms.patience = patience * 1000;
+  terms.streams = streams * 1000;
   terms.token = element('token').value.trim();
   element('checks').replaceChildren();
   for (const id of ['again', 'copy']) element(id).disabled = true;

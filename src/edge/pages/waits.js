@@ -40,7 +40,7 @@ const KEEPALIVE = (after) => `The relay: keepalive = "${Math.max(1, Math.floor(a
 async function events(wait) {
   const stream = openEvents({ session: throwaway(), ack: 'explicit' }, { method: 'POST' });
   const started = performance.now();
-  const welcome = await stream.queue.next(terms.patience);
+  const welcome = await stream.queue.next(terms.streams);
   if (welcome === undefined) {
     stream.close();
     return { verdict: 'info', words: 'Not checked, because the event stream does not arrive.' };
