@@ -12,6 +12,7 @@ need buildah buildah
 need python3 python3
 need shellcheck shellcheck
 need curl curl
+need openssl openssl
 need node nodejs npm
 PATH=$PATH:/usr/sbin need nginx nginx-light
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose

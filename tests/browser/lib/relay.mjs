@@ -23,7 +23,7 @@ process.on('exit', () => {
   }
 });
 
-/** Starts `x0-relay serve` on a free port; ended when `t` (a test) ends, or at once by `kill`. */
+/** Starts `x0-relay serve` on a free port (and on a second one where it speaks TLS, if told to); ended when `t` (a test) ends, or at once by `kill`. */
 export async function startRelay(t, ...args) {
   const child = spawn(binary(), serve('--listen', '127.0.0.1:0', ...args), { stdio: ['ignore', 'pipe', 'pipe'] });
   const output = new Output(child);
@@ -39,7 +39,9 @@ export async function startRelay(t, ...args) {
     child.kill('SIGKILL');
     return output.ended;
   };
-  return { base: await output.address(), kill };
+  const base = await output.address();
+  const secure = args.includes('--tls-listen') ? (await output.line(/https:\/\/[\d.]+:\d+/))[0] : undefined;
+  return { base, secure, kill };
 }
 
 /**
