@@ -19,6 +19,7 @@ use std::{
 use common::{
     Broken, Conn, PROMPT, Relay, at_once, prove,
     random::Random,
+    tls::Certificate,
     x0::{Answer, poll_request, set_request},
 };
 use serde_json::Value;
@@ -116,7 +117,7 @@ fn numbers(answer: &Answer) -> Vec<u64> {
 
 /// One poller: its session, and the number of messages accepted for it so far.
 struct Poller<'a> {
-    relay: &'a Relay,
+    open: &'a (dyn Fn() -> Conn + Sync),
     session: String,
     accepted: &'a AtomicU64,
     random: Random,
@@ -132,7 +133,7 @@ impl Poller<'_> {
         if self.random.below(100) >= cut_of_100 {
             return self.read_whole();
         }
-        let fresh = Conn::open(self.relay.addr());
+        let fresh = (self.open)();
         let place = match self.random.below(3) {
             0 => {
                 thread::sleep(self.random.within(Duration::from_millis(20)));
@@ -238,8 +239,12 @@ fn send_all(relay: &Relay, sessions: &[(String, AtomicU64)], share: usize, rando
 }
 
 fn churn(size: Size) -> Figures {
+    let relay = Relay::start(&FLAGS);
+    churn_at(&relay, &|| Conn::open(relay.addr()), size)
+}
+
+fn churn_at(relay: &Relay, open: &(dyn Fn() -> Conn + Sync), size: Size) -> Figures {
     const SENDERS: usize = 4;
-    let relay = Relay::start(&["--wait", "300ms", "--log-level", "info"]);
     let mut random = Random::new();
     let sessions: Vec<(String, AtomicU64)> = (0..size.sessions).map(|n| (format!("s{n}"), AtomicU64::new(0))).collect();
     let done = AtomicBool::new(false);
@@ -248,12 +253,12 @@ fn churn(size: Size) -> Figures {
             .iter()
             .map(|(session, accepted)| {
                 let poller = Poller {
-                    relay: &relay,
+                    open,
                     session: session.clone(),
                     accepted,
                     random: random.split(),
                     story: Story::default(),
-                    conn: Conn::open(relay.addr()),
+                    conn: open(),
                 };
                 let done = &done;
                 thread::Builder::new()
@@ -265,7 +270,7 @@ fn churn(size: Size) -> Figures {
         let senders: Vec<_> = sessions
             .chunks(size.sessions.div_ceil(SENDERS))
             .map(|part| {
-                let (relay, mut random) = (&relay, random.split());
+                let mut random = random.split();
                 scope.spawn(move || send_all(relay, part, size.messages / size.sessions, &mut random))
             })
             .collect();
@@ -283,14 +288,21 @@ fn churn(size: Size) -> Figures {
     figures
 }
 
+const FLAGS: [&str; 4] = ["--wait", "300ms", "--log-level", "info"];
+
 /// Fails on anything lost, out of order or slow, and on a run that cut too little to show anything.
 #[track_caller]
 fn assert_kept(figures: &Figures) {
+    assert_nothing_lost(figures);
+    assert!(figures.mail_cut > 0, "no cut met a message: the run shows nothing: {figures:#?}");
+}
+
+#[track_caller]
+fn assert_nothing_lost(figures: &Figures) {
     assert_eq!(figures.lost, 0, "lost: {figures:#?}");
     assert_eq!(figures.out_of_order, 0, "{figures:#?}");
     assert!(figures.slowest < at_once(), "{figures:#?}");
     assert_eq!(figures.cuts.len(), 6, "not every way of cutting was tried: {figures:#?}");
-    assert!(figures.mail_cut > 0, "no cut met a message: the run shows nothing: {figures:#?}");
     // How many those are depends on what else the machine does; a proof has it for itself.
     let frozen = at_once() == PROMPT || figures.lost_frozen * 1000 <= figures.accepted;
     assert!(frozen, "too many losses to blame the machine for: {figures:#?}");
@@ -299,6 +311,29 @@ fn assert_kept(figures: &Figures) {
 #[test]
 fn cut_connections_lose_nothing_and_leave_nobody_stuck() {
     assert_kept(&churn(Size { sessions: 40, messages: 2000, cut: 40 }));
+}
+
+fn churn_over_tls(size: Size) {
+    let certificate = Certificate::new();
+    let relay = Relay::builder().args(&FLAGS).args(&certificate.and_https()).start();
+    let trust = certificate.trust();
+    assert_nothing_lost(&churn_at(&relay, &|| Conn::open_tls(relay.https(), &trust), size));
+    // What a cut leaves of a record cannot be read: that it met messages is the relay's to say.
+    let returned = relay.metric("x0_relay_messages_returned_total");
+    assert!(returned > 0.0, "no cut met a message: the run shows nothing");
+    println!("{returned} returned");
+}
+
+#[test]
+fn cut_connections_over_tls_lose_nothing_either() {
+    churn_over_tls(Size { sessions: 10, messages: 300, cut: 40 });
+}
+
+#[test]
+fn prove_churn_of_50_pollers_over_tls() {
+    if prove("the large churn over TLS") {
+        churn_over_tls(Size { sessions: 50, messages: 20_000, cut: 40 });
+    }
 }
 
 #[test]

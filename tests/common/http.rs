@@ -384,7 +384,10 @@ impl Conn {
         match self.stream.read(&mut bytes) {
             Ok(0) => Err(self.ended()),
             Ok(n) => {
-                self.unread.extend_from_slice(&bytes[..n]);
+                match &mut self.tls {
+                    None => self.unread.extend_from_slice(&bytes[..n]),
+                    Some(tls) => tls.feed(&bytes[..n], &mut self.unread),
+                }
                 Ok(n)
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {

@@ -106,6 +106,16 @@ impl Tls {
         Ok(())
     }
 
+    /// Takes bytes of the stream's, and puts what they mean behind `unread`.
+    pub fn feed(&mut self, mut bytes: &[u8], unread: &mut Vec<u8>) {
+        while !bytes.is_empty() {
+            self.0.read_tls(&mut bytes).expect("from memory");
+            self.0.process_new_packets().expect("TLS");
+        }
+        // There may be no more of it yet.
+        let _ = self.0.reader().read_to_end(unread);
+    }
+
     pub fn read(&mut self, stream: &mut TcpStream, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.reader().read(bytes) {
