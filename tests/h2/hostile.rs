@@ -36,6 +36,12 @@ fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
 
 const POLL: [(&str, &str); 4] = [(":method", "POST"), (":scheme", "https"), (":authority", "relay"), (":path", "/get")];
 
+/// What a client opens a connection with, and a poll.
+pub fn poll(body: &str) -> Vec<u8> {
+    let head = frame(HEADERS, END_HEADERS, 1, &fields(&POLL));
+    [PREFACE, &frame(SETTINGS, 0, 0, &[]), &head, &frame(DATA, END_STREAM, 1, body.as_bytes())].concat()
+}
+
 /// Says this on a connection of its own, and returns what was answered until the relay ended it, or `None` if it did not.
 async fn say(to: std::net::SocketAddr, certificate: &Certificate, pieces: Vec<Vec<u8>>) -> Option<Vec<u8>> {
     let (mut read, mut write) = tokio::io::split(connect(to, certificate).await);

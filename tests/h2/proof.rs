@@ -5,12 +5,15 @@ use std::{
 
 use hyper::Response;
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{sleep, timeout},
+};
 
 use super::{
     LONG,
     client::{Client, block_on, connect, get, post},
-    relay,
+    hostile, relay,
 };
 use crate::common::{random::Random, tls::Certificate, x0};
 
@@ -75,6 +78,37 @@ fn connections_that_break_at_random_lose_nothing() {
         println!("{} sent, {frozen} frozen", sent.len());
         let lost: Vec<_> = sent.difference(&seen).collect();
         assert!(lost.is_empty(), "lost {lost:?}");
+    });
+}
+
+#[test]
+fn an_answer_that_lies_unread_when_the_connection_breaks_comes_again() {
+    let certificate = Certificate::new();
+    let relay = relay(&certificate, &["--wait", "60s"]);
+    block_on(async {
+        let mut sender = Client::open(relay.https(), &certificate).await;
+        let mut shown = 0;
+        for n in 0..10_u64 {
+            let session = format!("b{n}");
+            let mut tls = connect(relay.https(), &certificate).await;
+            tls.write_all(&hostile::poll(&x0::poll_body(&session))).await.expect("it is there");
+            tokio::task::block_in_place(|| relay.until_parked(1));
+            // What was said until now, settings and the like.
+            while timeout(Duration::from_millis(50), tls.read_buf(&mut Vec::new())).await.is_ok() {}
+            let start = Instant::now();
+            set(&mut sender, &session, n).await;
+            let tcp = tls.get_ref().0;
+            assert!(timeout(LONG, tcp.peek(&mut [0])).await.expect("an answer").is_ok_and(|n| n == 1));
+            let now = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            setsockopt(tcp, sockopt::Linger, &now).expect("a TCP socket");
+            drop(tls);
+            if start.elapsed() < FROZEN {
+                let again = timeout(LONG, sender.ask(post("/get", x0::poll_body(&session)))).await;
+                assert_eq!(numbers(&again.expect("it comes again")), [n]);
+                shown += 1;
+            }
+        }
+        println!("{shown} of 10 in time");
     });
 }
 
