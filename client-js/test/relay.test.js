@@ -1,13 +1,14 @@
 // The minified client against the relay itself, over real connections: restarts, proxies, takeovers.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { WebSocket as OtherWebSocket } from 'ws';
 import { connect } from '../dist/x0-relay.min.js';
 import { missing, pipeTo, proxyTo, Relay } from './support/relay.js';
+import { SECRET, signedSession, token } from './support/tokens.js';
 
 const reason = missing();
 if (reason) console.log(`SKIPPED the client against the real relay: ${reason}`);
@@ -44,6 +45,15 @@ class Stage {
     this.relay = await Relay.start(args);
     this.ends.push(() => this.relay?.stop('SIGKILL'));
     return this.relay;
+  }
+
+  /** A relay that asks who somebody is. */
+  async startAsking() {
+    const directory = await mkdtemp(join(tmpdir(), 'x0-client-'));
+    this.ends.push(() => rm(directory, { recursive: true, force: true }));
+    const keys = join(directory, 'keys');
+    await writeFile(keys, SECRET, { mode: 0o600 });
+    return this.start(['--auth', 'jwt,signed', '--jwt-keys', keys, '--signed-keys', keys]);
   }
 
   /** @template {{ close(): unknown }} T @param {T} thing @returns {T} */
@@ -87,10 +97,10 @@ async function until(client, name, isSo, ms = PROMPT) {
 /** @param {Client} client @param {string} transport @param {number} [ms] */
 const online = (client, transport, ms) => until(client, 'state', () => /** @type {any} */ (client.state).transport === transport, ms);
 
-/** Acknowledgements are on their way when a listener returns. @param {Relay} relay @param {string} session @param {number} count */
-async function pendingIs(relay, session, count) {
+/** Acknowledgements are on their way when a listener returns. @param {Relay} relay @param {string} session @param {number} count @param {string} [shown] */
+async function pendingIs(relay, session, count, shown) {
   const deadline = Date.now() + PROMPT;
-  while ((await relay.pending(session)) !== count) assert(Date.now() < deadline, `${await relay.pending(session)} messages wait`);
+  for (let pending; (pending = await relay.pending(session, shown)) !== count; ) assert(Date.now() < deadline, `${pending} messages wait`);
 }
 
 for (const transport of TRANSPORTS) {
@@ -284,4 +294,50 @@ story('a relay that is not there is waited for', async (stage) => {
   assert.equal((await sent).duplicate, false);
   await until(client, 'message', () => got.length);
   await online(client, 'websocket');
+});
+
+story('a token that expires is renewed, over every transport, and nothing is lost or doubled', async (stage) => {
+  const relay = await stage.startAsking();
+  await Promise.all(TRANSPORTS.map(async (transport) => {
+    const session = `ann-${transport}`;
+    let asked = 0;
+    // The first has expired, but for the seconds that the relay grants.
+    const source = async () => token(asked++ ? 3600 : -7);
+    const { client, got, gaps, states } = stage.client(relay.url, { session, token: source, transports: [transport] });
+    await online(client, transport);
+    const sends = [];
+    for (let n = 0; n < 12; n++) {
+      sends.push(client.send(session, n));
+      await new Promise((done) => setTimeout(done, 500));
+    }
+    await Promise.all(sends);
+    await until(client, 'message', () => got.length >= 12);
+    assert.deepEqual([got, gaps], [[...Array(12).keys()], []]);
+    assert(asked > 1 && asked < 5, `${asked} tokens`);
+    assert(!states.includes('superseded'));
+    await pendingIs(relay, session, 0, token(60));
+  }));
+});
+
+story('a signed session is a token too; what it does not allow is refused', async (stage) => {
+  const relay = await stage.startAsking();
+  const shown = signedSession('page-1', 3600);
+  for (const transport of TRANSPORTS) {
+    const { client, got } = stage.client(relay.url, { session: 'page-1', token: shown, transports: [transport] });
+    await online(client, transport);
+    await client.send('page-1', transport);
+    await until(client, 'message', () => got.length);
+    assert.deepEqual(got, [transport]);
+    const { status, kind } = await client.send('org:acme/page-1', 1).catch((error) => error);
+    assert.deepEqual([status, kind], [403, 'forbidden'], transport);
+    client.close();
+    await pendingIs(relay, 'page-1', 0, shown);
+  }
+  const stranger = stage.client(relay.url, { session: 'page-2', token: shown });
+  await until(stranger.client, 'state', () => stranger.client.state.name === 'offline');
+  const { error } = /** @type {any} */ (stranger.client.state);
+  assert.deepEqual([error.status, error.kind], [403, 'forbidden']);
+  const nobody = stage.client(relay.url, { session: 'page-1', transports: ['poll'] });
+  await until(nobody.client, 'state', () => nobody.client.state.name === 'offline');
+  assert.equal(/** @type {any} */ (nobody.client.state).error.kind, 'unauthorized');
 });
