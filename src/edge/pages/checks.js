@@ -1,6 +1,6 @@
 // The doctor's quick checks. Each gives a verdict (good, info, warn, fault), the finding in words, and what helps.
 
-import { ask, inWords, openEvents, openSocket, seconds, send, terms, throwaway, tidy, v1 } from './ask.js';
+import { ask, inWords, openEvents, openSocket, seconds, send, sleep, terms, throwaway, tidy, v1 } from './ask.js';
 
 const good = (words) => ({ verdict: 'good', words });
 const info = (words, fix) => ({ verdict: 'info', words, fix });
@@ -123,10 +123,12 @@ async function caching() {
   return good('Nothing in between remembers answers.');
 }
 
+const LOOK_MS = 20;
+
 async function poll() {
   const session = throwaway();
   const waiting = ask(v1('messages', { session, wait: Math.min(30, terms.patience / 1000) }), { within: terms.patience * 2 });
-  await attached(session);
+  await attached(session, waiting);
   const started = performance.now();
   await send(session, 'poll');
   const answer = await waiting;
@@ -135,11 +137,14 @@ async function poll() {
   return good(`A waiting poll gets its message ${seconds(performance.now() - started)} after it was sent.`);
 }
 
-/** Waits until the relay sees a receiver of this session. */
-async function attached(session) {
+/** Waits until the relay sees a receiver of this session, or the receiver has its answer. */
+async function attached(session, receiver) {
+  let over = false;
+  receiver.then(() => (over = true));
   const until = performance.now() + terms.patience;
-  while (performance.now() < until) {
+  while (!over && performance.now() < until) {
     if ((await ask(`v1/sessions/${session}`)).json?.attached) return;
+    await sleep(LOOK_MS);
   }
 }
 
