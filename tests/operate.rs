@@ -18,3 +18,7 @@ mod control;
 /// `send`, `watch`, `stats`, `sessions`, `purge`, `drain`, `health`.
 #[path = "operate/commands.rs"]
 mod commands;
+
+/// `bench`.
+#[path = "operate/bench.rs"]
+mod bench;

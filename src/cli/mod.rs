@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::options::{self, Command as Settings};
 
+mod bench;
 mod check;
 mod control;
 mod health;
@@ -63,6 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("gateway", matches)) => serve::gateway(matches),
         Some(("check", matches)) => check::run(matches),
         Some(("token", matches)) => token::run(matches),
+        Some(("bench", matches)) => bench::run(matches),
         Some(("send", matches)) => block_on(send::run(matches)),
         Some(("watch", matches)) => block_on(watch::run(matches)),
         Some(("health", matches)) => block_on(health::run(matches)),
@@ -167,6 +169,7 @@ fn command() -> Command {
         .subcommand(token::command())
         .subcommand(operator("drain", "End the relay in order, and wait until it has ended"))
         .subcommand(Command::new("health").about("Ask whether the relay is ready: exit code 0 if it is, 1 or 3 if not").args([url(), ca()]))
+        .subcommand(bench::command())
 }
 
 /// What is said of one start alone, and has no place in the environment or the file.

@@ -9,7 +9,10 @@ use std::{
 
 use clap::ArgMatches;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::{Done, Failure, OTHER_VARIABLES, logs};
 use crate::{
@@ -53,11 +56,7 @@ fn run(
     banner: impl FnOnce(&Server) -> String,
 ) -> Done {
     let level = logs::start(process);
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if process.threads > 0 {
-        builder.worker_threads(process.threads);
-    }
-    let runtime = builder.enable_all().build().map_err(Failure::failed)?;
+    let runtime = runtime(process.threads)?;
     let done = runtime.block_on(async {
         // Before anybody can know that there is somebody to signal.
         let mut signals = Signals::listen().map_err(Failure::failed)?;
@@ -79,6 +78,18 @@ fn run(
     // Connections that hold nothing open end with the process.
     runtime.shutdown_timeout(Duration::ZERO);
     done
+}
+
+/// What connections run on. `threads`: 0 is one for each processor.
+///
+/// # Errors
+/// The system's.
+pub fn runtime(threads: usize) -> Result<Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().map_err(Failure::failed)
 }
 
 struct Signals {
