@@ -1,6 +1,12 @@
 //! Names: sessions, requests, and the keys by which senders name what they send.
 
-use std::{fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::hash_map::RandomState,
+    fmt,
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
+    sync::{Arc, LazyLock},
+};
 
 use uuid::Uuid;
 
@@ -20,9 +26,40 @@ const WITHIN: char = '\u{10FFFF}';
 /// relay it may have its organisation in front, and is then another name than the same one without.
 ///
 /// Control characters are legal in it, so it is shown with [`fmt::Display`], which escapes them, and leaves out the
-/// signature of a signed session. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(Arc<str>);
+/// signature of a signed session. Cheap to clone, and to look up: it is hashed once, when it is made, with a key that
+/// nobody knows, so that nobody can choose ids that fall together.
+#[derive(Clone)]
+pub struct SessionId {
+    text: Arc<str>,
+    hash: u64,
+}
+
+/// The key of this process.
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Builds a map by session; it takes the hash that a [`SessionId`] has.
+pub type BySession = BuildHasherDefault<Ready>;
+
+/// Passes on the hash that something has already.
+#[derive(Default, Debug)]
+pub struct Ready(u64);
+
+impl Hasher for Ready {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only whole hashes come here; anything else still gets a hash.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 impl SessionId {
     /// Checks and keeps a session id from outside.
@@ -39,7 +76,7 @@ impl SessionId {
             _ if id.starts_with(WITHIN) => {
                 Err(Error::new(Kind::InvalidSession, "a session id may not begin with the noncharacter U+10FFFF"))
             }
-            _ => Ok(Self(id.into())),
+            _ => Ok(Self::of(id)),
         }
     }
 
@@ -48,7 +85,7 @@ impl SessionId {
     /// # Errors
     /// [`Kind::InvalidSession`]: it cannot have.
     pub fn kept(id: &str) -> Result<Self, Error> {
-        let kept = Self(id.into());
+        let kept = Self::of(id);
         Self::new(kept.bare()).map(|_| kept)
     }
 
@@ -57,7 +94,7 @@ impl SessionId {
     pub fn within(&self, org: &str) -> Self {
         match (org, self.org()) {
             ("", None) => self.clone(),
-            ("", Some(_)) => Self(self.bare().into()),
+            ("", Some(_)) => Self::of(self.bare()),
             _ => self.elsewhere(org),
         }
     }
@@ -65,18 +102,27 @@ impl SessionId {
     /// The same id as it is addressed in an organisation's space, or with the empty name in nobody's.
     #[must_use]
     pub fn elsewhere(&self, org: &str) -> Self {
-        Self(format!("{WITHIN}{org}/{}", self.bare()).into())
+        Self::of(&format!("{WITHIN}{org}/{}", self.bare()))
     }
 
     /// The id as it is kept; with the organisation, if it has one.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    fn of(id: &str) -> Self {
+        Self { text: id.into(), hash: KEY.hash_one(id) }
+    }
+
+    /// Which of `shards` it belongs to. Other bits of the hash than a map uses, so that a shard's map is spread evenly.
+    pub fn shard(&self, shards: usize) -> usize {
+        usize::try_from((self.hash >> 40) & 0xffff).unwrap_or(0) % shards
     }
 
     fn parts(&self) -> (Option<&str>, &str) {
-        match self.0.strip_prefix(WITHIN).and_then(|rest| rest.split_once('/')) {
+        match self.text.strip_prefix(WITHIN).and_then(|rest| rest.split_once('/')) {
             Some((org, id)) => (Some(org), id),
-            None => (None, &self.0),
+            None => (None, &self.text),
         }
     }
 
@@ -109,9 +155,29 @@ pub fn unsigned(text: &str) -> Option<&str> {
     (signed && !expiry.is_empty() && expiry.bytes().all(|byte| byte.is_ascii_digit())).then_some(rest)
 }
 
-impl std::borrow::Borrow<str> for SessionId {
-    fn borrow(&self) -> &str {
-        &self.0
+impl PartialEq for SessionId {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
+}
+
+impl Eq for SessionId {}
+
+impl Hash for SessionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialOrd for SessionId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SessionId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
     }
 }
 
@@ -190,6 +256,21 @@ pub struct Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_are_told_apart_by_their_text_and_spread_over_shards() {
+        let id = |text: &str| SessionId::new(text).expect("an id");
+        assert_eq!(id("a"), id("a"));
+        assert!(id("a") < id("b") && id("a") != id("b") && id("a").within("x") != id("a"));
+        let mut maps = vec![std::collections::HashSet::<SessionId, BySession>::default(); 64];
+        for n in 0..6_400 {
+            let id = id(&n.to_string());
+            assert!(maps[id.shard(64)].insert(id.clone()), "{id}");
+            assert!(maps[id.shard(64)].contains(&id), "{id}");
+        }
+        let sizes = maps.iter().map(|map| map.len());
+        assert!(sizes.clone().min() > Some(30) && sizes.max() < Some(250));
+    }
 
     #[test]
     fn where_a_part_ends_counts() {

@@ -36,7 +36,7 @@ const DRAIN_GRACE_USED: Duration = Duration::from_millis(20);
 /// What a stay in hyper ended with.
 enum Left {
     /// The request is to be served outside.
-    Park(Outside, Access),
+    Park(Box<(Outside, Access)>),
     /// Nothing more has come.
     Idle,
     /// The connection is over; its end is to be told.
@@ -67,15 +67,16 @@ async fn live(mut socket: Socket, doors: Arc<Doors>) {
         let (left, back) = Box::pin(in_hyper(socket, &doors)).await;
         socket = back;
         match left {
-            Left::Park(park, access) => {
+            Left::Park(park) => {
+                let (park, access) = *park;
                 socket.access = access;
-                if !Box::pin(outside::serve(park, &mut socket, &doors)).await {
-                    return socket.close().await;
+                if !outside::serve(park, &mut socket, &doors).await {
+                    return Box::pin(socket.close()).await;
                 }
             }
             Left::Idle => {}
-            Left::Over => return socket.close().await,
-            Left::SlowHead => return too_slow(socket, &doors).await,
+            Left::Over => return Box::pin(socket.close()).await,
+            Left::SlowHead => return Box::pin(too_slow(socket, &doors)).await,
             Left::Dead => return,
         }
     }
@@ -103,7 +104,7 @@ async fn in_hyper(socket: Socket, doors: &Arc<Doors>) -> (Left, Socket) {
     turn.expect();
     let service = {
         let (doors, turn) = (Arc::clone(doors), Arc::clone(&turn));
-        service_fn(move |request| Box::pin(http::handle(request, Arc::clone(&doors), Arc::clone(&turn))))
+        service_fn(move |request| http::handle(request, &doors, &turn))
     };
     let mut conn = http1::Builder::new()
         .half_close(true)
@@ -114,7 +115,7 @@ async fn in_hyper(socket: Socket, doors: &Arc<Doors>) -> (Left, Socket) {
         let mut serve = poll_fn(|cx| {
             let progress = conn.poll_without_shutdown(cx);
             match turn.take_park() {
-                Some((park, access)) => Poll::Ready(Left::Park(park, access)),
+                Some(park) => Poll::Ready(Left::Park(park)),
                 None => progress.map(|_| Left::Over),
             }
         });

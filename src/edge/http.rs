@@ -1,6 +1,6 @@
 //! Requests to doors: routes, and bodies that are bounded in size and time.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -36,20 +36,27 @@ const OVERLONG_BYTES: usize = 4 << 20;
 ///
 /// # Errors
 /// None: an error is an answer too.
-pub async fn handle(request: Request<Incoming>, doors: Arc<Doors>, turn: Arc<Turn>) -> Result<Reply, Infallible> {
+pub fn handle(request: Request<Incoming>, doors: &Arc<Doors>, turn: &Arc<Turn>) -> Answering {
     let id = turn.begin();
+    // Before the future begins: whatever is handed to one is kept in it twice.
     let (parts, body) = request.into_parts();
     tracing::trace!(request = %id, method = %parts.method, path = %parts.uri.path(), "request");
-    let reply = match route(parts, body, &doors, Visit { id, caller: turn.caller }).await {
-        Routed::Now(reply) => reply,
-        Routed::Outside(outside, access) => {
-            turn.park(outside, access);
-            std::future::pending().await
-        }
-    };
-    turn.answered();
-    Ok(if doors.life.is_draining() { reply::closing(reply) } else { reply })
+    let (doors, turn) = (Arc::clone(doors), Arc::clone(turn));
+    Box::pin(async move {
+        let reply = match route(parts, body, &doors, Visit { id, caller: turn.caller }).await {
+            Routed::Now(reply) => reply,
+            Routed::Outside(outside, access) => {
+                turn.park(outside, access);
+                std::future::pending().await
+            }
+        };
+        turn.answered();
+        Ok(if doors.life.is_draining() { reply::closing(reply) } else { reply })
+    })
 }
+
+/// A request that is being answered.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
 
 /// What is known of a request beside what it says.
 #[derive(Clone, Copy, Debug)]
@@ -93,11 +100,12 @@ pub async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visi
         Err(error) => return Routed::Now(refuse(&error, &Access::Nobody, (&parts, &body), doors, visit.id)),
     };
     let done = if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
-        x0::handle(path, parts, body, doors, visit).await
+        x0::handle(path, &parts, body, doors, visit).await
     } else if v1::is_at(parts.uri.path()) {
-        v1::handle(parts, body, doors, visit).await
+        // Larger than x0's, which is asked most: it does not make room for this.
+        Box::pin(v1::handle(parts, body, doors, visit)).await
     } else {
-        return Routed::Now(match admin::route(&parts, &access, doors).await {
+        return Routed::Now(match Box::pin(admin::route(&parts, &access, doors)).await {
             Ok(reply) => reply,
             Err(error) => refuse(&error, &access, (&parts, &body), doors, visit.id),
         });
@@ -170,31 +178,31 @@ pub async fn body(mut body: Incoming, config: &settings::Http) -> Result<Bytes, 
     if announced > (limit + OVERLONG_BYTES) as u64 {
         return Err(too_large());
     }
-    let collect = async {
-        let mut all = BytesMut::new();
-        let mut first: Option<Bytes> = None;
-        let mut seen = 0;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Error::new(Kind::BadRequest, "the body broke off, or is badly framed"))?;
-            let Ok(data) = frame.into_data() else { continue };
-            seen += data.len();
-            if seen > limit + OVERLONG_BYTES {
-                break;
-            }
-            if seen <= limit {
-                match first.take() {
-                    None if all.is_empty() => first = Some(data),
-                    None => all.extend_from_slice(&data),
-                    Some(before) => {
-                        all.extend_from_slice(&before);
-                        all.extend_from_slice(&data);
-                    }
+    let mut all = BytesMut::new();
+    let mut first: Option<Bytes> = None;
+    let mut seen = 0;
+    loop {
+        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| {
+            let detail = format!("the body did not arrive within {:?} (body-timeout)", config.body_timeout);
+            Error::new(Kind::TooSlow, detail)
+        })?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Error::new(Kind::BadRequest, "the body broke off, or is badly framed"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len();
+        if seen > limit + OVERLONG_BYTES {
+            break;
+        }
+        if seen <= limit {
+            match first.take() {
+                None if all.is_empty() => first = Some(data),
+                None => all.extend_from_slice(&data),
+                Some(before) => {
+                    all.extend_from_slice(&before);
+                    all.extend_from_slice(&data);
                 }
             }
         }
-        if seen > limit { Err(too_large()) } else { Ok(first.unwrap_or_else(|| all.freeze())) }
-    };
-    timeout_at(deadline, collect).await.map_err(|_| {
-        Error::new(Kind::TooSlow, format!("the body did not arrive within {:?} (body-timeout)", config.body_timeout))
-    })?
+    }
+    if seen > limit { Err(too_large()) } else { Ok(first.unwrap_or_else(|| all.freeze())) }
 }

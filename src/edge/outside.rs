@@ -1,5 +1,7 @@
 //! What is served outside of hyper: receivers, which hold nothing but a socket, a bell and a timer while they wait.
 
+use std::pin::Pin;
+
 use super::{Doors, line::Line, socket::Socket, v1, x0};
 use crate::id::SessionId;
 
@@ -41,18 +43,23 @@ pub async fn serve_stream(outside: Outside, mut line: impl Line, doors: &Doors) 
     }
 }
 
-/// Serves it. Returns whether the connection can serve another request.
-pub async fn serve(outside: Outside, socket: &mut Socket, doors: &Doors) -> bool {
+/// Serves it. Returns whether the connection can serve another request. Each kind has its own box, so that a wait costs
+/// what it needs, and not what the largest of them does.
+pub fn serve<'a>(
+    outside: Outside,
+    socket: &'a mut Socket,
+    doors: &'a Doors,
+) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
     match outside {
-        Outside::X0(park) => x0::wait(park, socket, doors).await,
-        Outside::Poll(park) => v1::poll::wait(park, socket, doors).await,
-        Outside::Events(park) => {
+        Outside::X0(park) => Box::pin(x0::wait(park, socket, doors)),
+        Outside::Poll(park) => Box::pin(v1::poll::wait(park, socket, doors)),
+        Outside::Events(park) => Box::pin(async move {
             v1::events::stream(park, socket, doors).await;
             false
-        }
-        Outside::Socket(park) => {
+        }),
+        Outside::Socket(park) => Box::pin(async move {
             v1::ws::serve(park, socket, doors).await;
             false
-        }
+        }),
     }
 }

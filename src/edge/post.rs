@@ -91,7 +91,7 @@ impl Post {
                 let draft = Draft { kind: "".into(), payload, shape, ttl: None, key: None };
                 hub.send(admission, draft).await.map(drop)
             }
-            Post::There(link) => link.send(&from, &to, &payload).await,
+            Post::There(link) => Box::pin(link.send(&from, &to, &payload)).await,
         }
     }
 
@@ -102,7 +102,7 @@ impl Post {
     pub async fn remove(&self, who: Who, session: SessionId) -> Result<(), Error> {
         match self {
             Post::Here(hub, gate) => hub.remove_all(&admit(gate, who, session)?, Haste::Soon).await.map(drop),
-            Post::There(link) => link.remove(&session).await,
+            Post::There(link) => Box::pin(link.remove(&session)).await,
         }
     }
 
@@ -113,7 +113,7 @@ impl Post {
     pub async fn remove_shown(&self, who: Who, session: SessionId) -> Result<(), Error> {
         match self {
             Post::Here(hub, gate) => hub.settle_shown(&admit(gate, who, session)?).await.map(drop),
-            Post::There(link) => link.remove_shown(&session).await,
+            Post::There(link) => Box::pin(link.remove_shown(&session)).await,
         }
     }
 
@@ -199,7 +199,7 @@ impl Receiver {
                     }
                 }
             }),
-            Receiver::There(waiting) => waiting.next(max, deadline).await,
+            Receiver::There(waiting) => Box::pin(waiting.next(max, deadline)).await,
         }
     }
 }

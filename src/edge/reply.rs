@@ -1,6 +1,9 @@
 //! How answers look on HTTP.
 
-use std::time::SystemTime;
+use std::{
+    cell::RefCell,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -81,6 +84,9 @@ pub fn closing(mut reply: Reply) -> Reply {
     reply
 }
 
+/// More than the usual head has.
+const HEAD_BYTES: usize = 320;
+
 /// The head of an answer that is written without hyper (RFC 9112).
 pub struct Head<'a> {
     /// How it went.
@@ -100,28 +106,56 @@ pub struct Head<'a> {
 impl Head<'_> {
     /// Its text, up to the empty line.
     pub fn text(&self, access: &Access) -> String {
-        let Self { status, content_type, .. } = self;
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        let connection = if self.close || self.body_bytes.is_none() { "connection: close\r\n" } else { "" };
-        let length = self.body_bytes.map_or_else(
-            // Proxies are to pass each event on as it comes.
-            || "x-accel-buffering: no\r\n".to_owned(),
-            |bytes| format!("content-length: {bytes}\r\n"),
-        );
-        let cache = if self.body_bytes.is_some() { "no-store" } else { "no-store, no-transform" };
-        let exposed = if self.v1 { format!("access-control-expose-headers: {EXPOSED}\r\n") } else { String::new() };
-        let retry = match self.error {
-            Some(error) if passes(error) => format!("retry-after: {RETRY_AFTER}\r\n"),
-            _ => String::new(),
+        let mut text = String::with_capacity(HEAD_BYTES);
+        let mut line = |parts: &[&str]| {
+            parts.iter().for_each(|part| text.push_str(part));
+            text.push_str("\r\n");
         };
-        let challenge = self.error.and_then(challenge);
-        let challenge = challenge.map_or_else(String::new, |challenge| format!("www-authenticate: {challenge}\r\n"));
-        format!(
-            "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\n{}\
-             {exposed}cache-control: {cache}\r\n{retry}{challenge}{connection}{length}date: {date}\r\n\r\n",
-            access.text()
-        )
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        line(&["HTTP/1.1 ", self.status.as_str(), " ", reason]);
+        line(&["content-type: ", self.content_type]);
+        if let Access::Anybody = access {
+            line(&["access-control-allow-origin: *"]);
+        } else {
+            line(&[access.text().trim_end()]);
+        }
+        if self.v1 {
+            line(&["access-control-expose-headers: ", EXPOSED]);
+        }
+        line(&["cache-control: ", if self.body_bytes.is_some() { "no-store" } else { "no-store, no-transform" }]);
+        if self.error.is_some_and(passes) {
+            line(&["retry-after: ", RETRY_AFTER]);
+        }
+        if let Some(challenge) = self.error.and_then(challenge) {
+            line(&["www-authenticate: ", challenge]);
+        }
+        if self.close || self.body_bytes.is_none() {
+            line(&["connection: close"]);
+        }
+        match self.body_bytes {
+            Some(bytes) => line(&["content-length: ", &bytes.to_string()]),
+            // Proxies are to pass each event on as it comes.
+            None => line(&["x-accel-buffering: no"]),
+        }
+        with_date(|date| line(&["date: ", date]));
+        line(&[]);
+        text
     }
+}
+
+/// The time as HTTP writes it, written once a second by each thread.
+fn with_date<T>(each: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    DATE.with_borrow_mut(|(written, date)| {
+        if *written != second || date.is_empty() {
+            (*written, *date) = (second, httpdate::fmt_http_date(now));
+        }
+        each(date)
+    })
 }
 
 impl Head<'_> {

@@ -4,6 +4,7 @@
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
@@ -29,6 +30,8 @@ use super::{cors::Access, tls::Tcp, turn::Turn};
 const LINGER: Duration = Duration::from_secs(1);
 /// And how much it lets the peer say meanwhile.
 const LINGER_BYTES: usize = 1 << 20;
+/// The most that is read at once outside of hyper.
+const READ_BYTES: usize = 4096;
 /// How long an answer may take in all, however steadily its reader takes it.
 pub const ANSWER_MAX: Duration = Duration::from_secs(300);
 
@@ -90,22 +93,10 @@ impl Socket {
     /// # Errors
     /// The connection was reset, or something of that kind.
     pub async fn read_more(&mut self, max: usize) -> io::Result<usize> {
-        let max = max.min(4096);
-        let tcp = match &mut self.stream {
-            Stream::Plain(tcp) => tcp,
-            Stream::Tls(tls) => return poll_fn(|cx| poll_unread(tls, cx, max, &mut self.unread)).await,
-        };
-        loop {
-            tcp.readable().await?;
-            let mut buffer = BytesMut::with_capacity(max);
-            match tcp.try_read_buf(&mut buffer) {
-                Ok(n) => {
-                    append(&mut self.unread, buffer);
-                    return Ok(n);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+        let max = max.min(READ_BYTES);
+        match &mut self.stream {
+            Stream::Plain(tcp) => poll_fn(|cx| poll_plain(tcp, cx, max, &mut self.unread)).await,
+            Stream::Tls(tls) => poll_fn(|cx| poll_unread(tls, cx, max, &mut self.unread)).await,
         }
     }
 
@@ -147,7 +138,7 @@ impl Socket {
 
     /// Puts up to `max` bytes that are there already behind those unread.
     pub fn read_what_is_there(&mut self, max: usize) {
-        let room = max.saturating_sub(self.unread.len()).min(4096);
+        let room = max.saturating_sub(self.unread.len()).min(READ_BYTES);
         if room == 0 {
             return;
         }
@@ -156,7 +147,7 @@ impl Socket {
             Stream::Plain(tcp) => {
                 let mut buffer = BytesMut::with_capacity(room);
                 if tcp.try_read_buf(&mut buffer).is_ok_and(|n| n > 0) {
-                    append(&mut self.unread, buffer);
+                    append(&mut self.unread, &buffer);
                 }
             }
             Stream::Tls(tls) => {
@@ -170,8 +161,19 @@ impl Socket {
     /// # Errors
     /// The connection's, and `TimedOut` if the peer stalls, or takes longer than [`ANSWER_MAX`] for all of it.
     pub async fn write(&mut self, head: &[u8], body: &[u8], stall: Duration) -> io::Result<()> {
-        let give_up = Instant::now() + ANSWER_MAX;
         let mut both = head.chain(body);
+        if let Stream::Plain(tcp) = &self.stream {
+            // Nearly always the kernel takes all of it at once, and nobody has to be watched.
+            match tcp.try_write_vectored(&[io::IoSlice::new(head), io::IoSlice::new(body)]) {
+                Ok(n) => {
+                    both.advance(n);
+                    self.sent += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let give_up = Instant::now() + ANSWER_MAX;
         let mut held_back = matches!(self.stream, Stream::Tls(_));
         while both.has_remaining() || held_back {
             let step = (Instant::now() + stall).min(give_up);
@@ -342,8 +344,19 @@ pub fn fate(tcp: &TcpStream) -> Fate {
     }
 }
 
-fn append(unread: &mut Bytes, more: BytesMut) {
-    *unread = if unread.is_empty() { more.freeze() } else { [&unread[..], &more].concat().into() };
+fn append(unread: &mut Bytes, more: &[u8]) {
+    *unread = if unread.is_empty() { Bytes::copy_from_slice(more) } else { [&unread[..], more].concat().into() };
+}
+
+/// Puts up to `max` bytes behind those unread; a read that fills less than it might has emptied the connection, which the
+/// runtime knows then, so that the next does not try in vain.
+fn poll_plain(tcp: &mut TcpStream, cx: &mut Context<'_>, max: usize, unread: &mut Bytes) -> Poll<io::Result<usize>> {
+    // Here and not in the future, which thousands of waiting connections hold.
+    let mut space = [MaybeUninit::<u8>::uninit(); READ_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut space[..max.min(READ_BYTES)]);
+    ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?;
+    append(unread, buffer.filled());
+    Poll::Ready(Ok(buffer.filled().len()))
 }
 
 /// What TLS has for us; nothing at the peer's end. That is also a TCP connection's end without TLS's own, which no
@@ -365,7 +378,7 @@ fn poll_unread(
 ) -> Poll<io::Result<usize>> {
     let bytes = ready!(poll_fill(tls, cx))?;
     let n = bytes.len().min(max);
-    append(unread, BytesMut::from(&bytes[..n]));
+    append(unread, &bytes[..n]);
     Pin::new(tls).consume(n);
     Poll::Ready(Ok(n))
 }

@@ -34,7 +34,7 @@ struct State {
     stage: Stage,
     since: Instant,
     blocked_since: Option<Instant>,
-    park: Option<(Outside, Access)>,
+    park: Option<Box<(Outside, Access)>>,
 }
 
 /// Who has a connection, as far as the connection says.
@@ -101,11 +101,11 @@ impl Turn {
 
     /// The request is to wait outside of hyper; `access`: who may read its answer.
     pub fn park(&self, park: Outside, access: Access) {
-        self.state.lock().park = Some((park, access));
+        self.state.lock().park = Some(Box::new((park, access)));
     }
 
     /// The request that is to wait, once everything before it is written.
-    pub fn take_park(&self) -> Option<(Outside, Access)> {
+    pub fn take_park(&self) -> Option<Box<(Outside, Access)>> {
         let mut state = self.state.lock();
         if state.blocked_since.is_some() { None } else { state.park.take() }
     }

@@ -40,11 +40,11 @@ impl Park {
 }
 
 /// Serves a request on one of the dialect's addresses, as far as it needs no waiting.
-pub async fn handle(path: Path, parts: Parts, body: hyper::body::Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
+pub async fn handle(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
     let arrived = Instant::now();
-    let close = http::ends_after(&parts);
-    let answer = match read(path, &parts, body, doors).await {
-        Ok(request) => carry_out(request, http::origin(&parts, visit), http::authorization(&parts), doors).await,
+    let close = http::ends_after(parts);
+    let answer = match read(path, parts, body, doors).await {
+        Ok(request) => carry_out(request, http::origin(parts, visit), http::authorization(parts), doors).await,
         Err(refusal) => Err(refusal),
     };
     match answer {

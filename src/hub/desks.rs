@@ -8,8 +8,7 @@
 //! and clients that ask the same again and again, are slowed down.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::BuildHasher,
+    collections::HashMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -21,7 +20,12 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::repeats::{Asked, Known, Repeats};
-use crate::{cursor::Cursor, id::SessionId, message::UnixMs, storage::Ring};
+use crate::{
+    cursor::Cursor,
+    id::{BySession, SessionId},
+    message::UnixMs,
+    storage::Ring,
+};
 
 const SHARDS: usize = 64;
 /// How far back supersessions are remembered.
@@ -104,23 +108,18 @@ impl Desk {
     }
 }
 
-type Shard = HashMap<SessionId, Desk>;
+type Shard = HashMap<SessionId, Desk, BySession>;
 
 /// All desks.
 #[derive(Debug)]
 pub struct Desks {
     shards: Vec<Mutex<Shard>>,
-    hasher: RandomState,
     next_bell: AtomicU64,
 }
 
 impl Default for Desks {
     fn default() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            next_bell: AtomicU64::new(1),
-        }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), next_bell: AtomicU64::new(1) }
     }
 }
 
@@ -134,8 +133,7 @@ impl Ring for Desks {
 
 impl Desks {
     fn shard(&self, session: &SessionId) -> MutexGuard<'_, Shard> {
-        let index = usize::try_from(self.hasher.hash_one(session) % SHARDS as u64).unwrap_or(0);
-        self.shards[index].lock()
+        self.shards[session.shard(SHARDS)].lock()
     }
 
     fn change<T>(&self, session: &SessionId, change: impl FnOnce(&mut Desk) -> T) -> T {

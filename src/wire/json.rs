@@ -43,7 +43,8 @@ impl<'a> Object<'a> {
 
 /// Whether a key, as it stands in the text, spells `name`.
 fn is_key(key: &str, name: &str) -> bool {
-    if key.contains('\\') { string(key).is_some_and(|key| key == name) } else { key.trim_matches('"') == name }
+    let spelled = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    spelled == Some(name) || (key.contains('\\') && string(key).is_some_and(|key| key == name))
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
@@ -75,11 +76,19 @@ pub fn text(bytes: &[u8]) -> Result<&str, Error> {
         let detail = format!("the body is not UTF-8: byte {} is out of place", error.valid_up_to());
         Error::new(Kind::NotJson, detail)
     })?;
-    if depth(bytes) > DEPTH_MAX {
+    // What has few brackets, as nearly everything has, needs no closer look.
+    if brackets(bytes) > DEPTH_MAX && depth(bytes) > DEPTH_MAX {
         let detail = format!("JSON may be nested {DEPTH_MAX} deep, this is deeper");
         return Err(Error::new(Kind::TooDeep, detail));
     }
     Ok(text)
+}
+
+/// How many brackets open, in strings too.
+fn brackets(bytes: &[u8]) -> usize {
+    let in_part = |part: &[u8]| part.iter().map(|byte| u8::from(matches!(byte, b'{' | b'['))).sum::<u8>();
+    // Sums of single bytes are taken many at a time.
+    bytes.chunks(128).map(|part| usize::from(in_part(part))).sum()
 }
 
 /// How deep brackets outside of strings are nested.
@@ -143,7 +152,21 @@ pub fn string(value: &str) -> Option<Cow<'_, str>> {
 
 /// A text as a JSON string, with its quotes.
 pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_quoted(text, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends a text as a JSON string, with its quotes.
+pub fn write_quoted(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\')) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        // Writing to memory does not fail, and neither does a string's serialization.
+        let _ = serde_json::to_writer(out, text);
+    }
 }
 
 #[cfg(test)]

@@ -194,10 +194,15 @@ fn payload(value: Option<&str>, message_bytes: usize) -> Result<Payload, Error> 
     if !json::is_object(value) {
         return refused("no object");
     }
-    let object = json::object(value)?;
-    // The relay alone says who sent a message.
-    let json =
-        if object.has(SOURCE) { Bytes::from(object.without(SOURCE)) } else { Bytes::copy_from_slice(value.as_bytes()) };
+    // The relay alone says who sent a message. A member of that name is spelled out or escaped: where neither is to be
+    // seen the members, which have been read as JSON already, need not be told apart.
+    let json = if value.contains(SOURCE) || value.contains('\\') {
+        let object = json::object(value)?;
+        object.has(SOURCE).then(|| Bytes::from(object.without(SOURCE)))
+    } else {
+        None
+    };
+    let json = json.unwrap_or_else(|| Bytes::copy_from_slice(value.as_bytes()));
     if json.len() > message_bytes {
         let detail = format!("payload has {} bytes, a message may have {message_bytes} (message-bytes)", json.len());
         return Err(Error::new(Kind::TooLarge, detail));
@@ -294,7 +299,7 @@ pub fn write_message(letter: &Letter, out: &mut Vec<u8>) {
         Shape::Other => wrap(&message.payload, out),
     }
     out.extend_from_slice(b"\"session_src\":");
-    out.extend_from_slice(json::quote(&message.from).as_bytes());
+    json::write_quoted(&message.from, out);
     out.push(b'}');
 }
 

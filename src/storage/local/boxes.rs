@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cursor::{Cursor, Epoch},
     error::{Error, Kind},
-    id::SessionId,
+    id::{BySession, SessionId},
     lifecycle::Clock,
     mailbox::{Batch, Capacity, Full, Letter, Mailbox, Max, RANGES_MAX, Removed, Settle},
     message::{Arrival, Message, Seq, UnixMs},
@@ -33,7 +33,7 @@ const MAILBOX_OVERHEAD_BYTES: usize = 256;
 /// Locks, so that sessions seldom wait for each other.
 const SHARDS: usize = 64;
 
-pub type Shard = HashMap<SessionId, Mailbox>;
+pub type Shard = HashMap<SessionId, Mailbox, BySession>;
 
 pub struct Boxes<J> {
     pub shards: Vec<Mutex<Shard>>,
@@ -78,9 +78,8 @@ impl<J: Journal> Boxes<J> {
         Epoch(self.hasher.hash_one(("epoch", self.births.fetch_add(1, Relaxed))))
     }
 
-    pub fn shard(&self, session: &str) -> MutexGuard<'_, Shard> {
-        let index = usize::try_from(self.hasher.hash_one(session) % SHARDS as u64).unwrap_or(0);
-        self.shards[index].lock()
+    pub fn shard(&self, session: &SessionId) -> MutexGuard<'_, Shard> {
+        self.shards[session.shard(SHARDS)].lock()
     }
 
     /// Reserves room in memory.
@@ -135,7 +134,7 @@ impl<J: Journal> Boxes<J> {
     /// Reserves all that a message to one receiver needs, or nothing.
     pub fn prepare(&self, to: &SessionId, message: &Message) -> Result<(), Error> {
         let (now, cost) = (message.accepted, message.cost());
-        let mut shard = self.shard(to.as_str());
+        let mut shard = self.shard(to);
         if let Some(mailbox) = shard.get_mut(to) {
             let mut left = Vec::new();
             self.expire(mailbox, now, &mut left);
@@ -202,7 +201,7 @@ impl<J: Journal> Boxes<J> {
     /// Gives back what was reserved for a message.
     pub fn give_back(&self, to: &SessionId, cost: usize, promised: bool) {
         self.bytes.fetch_sub(cost, Relaxed);
-        let mut shard = self.shard(to.as_str());
+        let mut shard = self.shard(to);
         let Some(mailbox) = shard.get_mut(to) else { return };
         mailbox.give_back(cost);
         if promised {
@@ -216,14 +215,12 @@ impl<J: Journal> Boxes<J> {
 
     /// The place that a message is to take. What has room reserved keeps its mailbox.
     pub fn promise(&self, to: &SessionId) -> (Epoch, Seq) {
-        self.shard(to.as_str())
-            .get_mut(to)
-            .map_or_else(Default::default, |mailbox| (mailbox.epoch(), mailbox.promise()))
+        self.shard(to).get_mut(to).map_or_else(Default::default, |mailbox| (mailbox.epoch(), mailbox.promise()))
     }
 
     /// Puts a safe message into its mailbox, at its promised place if it has one, and rings.
     pub fn place(&self, to: &SessionId, message: Arc<Message>, promised: Option<(Seq, Arrival)>) -> Removed {
-        let mut shard = self.shard(to.as_str());
+        let mut shard = self.shard(to);
         let mut dropped = Removed::default();
         if let Some(mailbox) = shard.get_mut(to) {
             let (seq, arrival) = promised.unwrap_or_else(|| (mailbox.promise(), Arrival::default()));
@@ -251,7 +248,7 @@ impl<J: Journal> Boxes<J> {
     /// Runs `change` on a mailbox for its receiver, if there is one, after what has expired is gone.
     pub fn with<T: Default>(&self, of: &SessionId, change: impl FnOnce(&mut Mailbox, &mut Vec<Arrival>) -> T) -> T {
         let now = self.clock.now();
-        let mut shard = self.shard(of.as_str());
+        let mut shard = self.shard(of);
         let Some(mailbox) = shard.get_mut(of) else { return T::default() };
         let mut left = Vec::new();
         self.expire(mailbox, now, &mut left);
@@ -264,7 +261,7 @@ impl<J: Journal> Boxes<J> {
     /// What comes after a cursor, in a mailbox that is made if there is none: its position becomes known.
     pub fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Result<Batch, Error> {
         let now = self.clock.now();
-        let mut shard = self.shard(of.as_str());
+        let mut shard = self.shard(of);
         if !shard.contains_key(of) {
             self.charge_mailbox(of)?;
             shard.insert(of.clone(), Mailbox::new(self.new_epoch(), now));
@@ -311,14 +308,15 @@ impl<J: Journal> Boxes<J> {
 
     /// Runs `change` on a mailbox that comes back, whatever the limits are now.
     pub fn returning(&self, of: &str, new: Mailbox, change: impl FnOnce(&mut Mailbox)) -> Result<(), Error> {
-        let mut shard = self.shard(of);
-        if let Some(mailbox) = shard.get_mut(of) {
+        let session = SessionId::kept(of)?;
+        let mut shard = self.shard(&session);
+        if let Some(mailbox) = shard.get_mut(&session) {
             change(mailbox);
             return Ok(());
         }
         self.mailboxes.fetch_add(1, Relaxed);
         self.bytes.fetch_add(mailbox_cost(of), Relaxed);
-        change(shard.entry(SessionId::kept(of)?).or_insert(new));
+        change(shard.entry(session).or_insert(new));
         Ok(())
     }
 }

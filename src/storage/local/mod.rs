@@ -175,7 +175,7 @@ impl<J: Journal> Store for Local<J> {
 
     fn look(&self, of: &SessionId) -> Later<Option<MailboxInfo>> {
         let time = self.boxes.clock.now();
-        let shard = self.boxes.shard(of.as_str());
+        let shard = self.boxes.shard(of);
         now(Ok(shard.get(of).map(|mailbox| {
             let waiting = mailbox.letters().filter(|letter| letter.message.expires > time).count();
             MailboxInfo { messages: waiting, ..info(of, mailbox) }
