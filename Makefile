@@ -1,7 +1,7 @@
 # What people and CI ask for by name. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help test prove fuzz image run
+.PHONY: help test prove fuzz image figures run
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -17,6 +17,11 @@ fuzz: ## every fuzz target for FUZZ_SECONDS seconds (default 60)
 
 image: ## the docker image, with docker or buildah, nothing pulled
 	docker/build.sh
+
+figures: ## measure all that docs/performance.md says, 20 minutes, and write its tables and plots
+	cargo build --locked --release
+	python3 benches/figures.py run
+	python3 benches/figures.py render
 
 run: ## the relay on 127.0.0.1:8080
 	cargo run --locked --release
