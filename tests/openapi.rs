@@ -21,10 +21,9 @@ use serde_json::Value;
 use x0_relay::error::Kind;
 
 /// Kinds of errors that protocol v1 never answers with, and why.
-const NOT_IN_V1: [(Kind, &str); 4] = [
+const NOT_IN_V1: [(Kind, &str); 3] = [
     (Kind::PayloadNotObject, "a payload may be any JSON"),
     (Kind::Refused, "a gateway has no protocol v1"),
-    (Kind::Forbidden, "there are no credentials"),
     (Kind::TakeoverRefused, "takeovers go over the control socket"),
 ];
 

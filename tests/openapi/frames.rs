@@ -58,6 +58,11 @@ fn frames_of_the_relay_fit() {
         ("error", v1::error_frame(Some("7"), &error)),
         ("error", v1::error_frame(None, &Error::new(Kind::NotJson, "no JSON"))),
         ("pong", v1::pong()),
+        ("expiring", v1::expiring(Duration::from_millis(59_900))),
+        ("authenticated", v1::authenticated(None, UnixMs(1_780_000_000_123))),
+        ("authenticated", v1::authenticated(Some("7"), UnixMs(1))),
+        ("goodbye", v1::goodbye(Goodbye::Expired, None)),
+        ("goodbye", v1::goodbye(Goodbye::Revoked, None)),
         ("goodbye", v1::goodbye(Goodbye::Superseded, None)),
         ("goodbye", v1::goodbye(Goodbye::Drain, Some(Duration::from_millis(2700)))),
     ];
