@@ -60,7 +60,7 @@ pub async fn secure(tls: Box<TlsStream<Tcp>>, caller: Caller, doors: Arc<Doors>)
 async fn live(mut socket: Socket, doors: Arc<Doors>) {
     loop {
         socket.skip_empty_lines();
-        if socket.unread.is_empty() && !next_request(&mut socket, &doors).await {
+        if socket.unread.is_empty() && !Box::pin(next_request(&mut socket, &doors)).await {
             // Nothing of ours is on its way, so there is nothing to wait for.
             return;
         }
