@@ -39,7 +39,7 @@ async function version() {
   const spoken = entry?.nextHopProtocol;
   if (!spoken) return info('The browser does not say which version of HTTP it speaks.');
   if (spoken.startsWith('http/1')) {
-    return info('HTTP/1.1. A browser opens six connections to one host for all its tabs together; every tab that polls or takes an event stream holds one.', 'WebSockets do not count among the six. TLS with HTTP/2 ends it too (nginx: listen 443 ssl; http2 on;).');
+    return info('HTTP/1.1. A browser opens six connections to one host for all its tabs together; every tab that polls or takes an event stream holds one.', 'WebSockets do not count among the six. HTTP/2 over TLS ends it too: the relay’s tls-listen and tls-cert, or in nginx listen 443 ssl; http2 on;');
   }
   return good(`${spoken}: any number of tabs share one connection.`);
 }
