@@ -296,3 +296,76 @@ fn the_back_end_s_function_signs_as_the_relay_reads() {
     let answer = stage.ask("POST", "/get", "", &x0::poll_body(signed.trim()));
     assert!(answer.text().contains(r#"{"messages": null}"#), "{answer:?}");
 }
+
+/// What no request may be, or what hides another one inside: each names a session that is somebody's.
+fn raw_cases(bearer: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let poll = r#"{"session_src":"ann-1"}"#;
+    let inner =
+        format!("GET /v1/messages?session=ann-1&wait=0 HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer {bearer}\r\n\r\n");
+    let text = |head: &str, body: &str| format!("{head}\r\n\r\n{body}").into_bytes();
+    let (length, more) = (poll.len(), poll.len() + 7);
+    vec![
+        (
+            "both lengths",
+            text(
+                &format!("POST /get HTTP/1.1\r\nHost: r\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked"),
+                &format!("0\r\n\r\n{inner}"),
+            ),
+        ),
+        (
+            "two lengths",
+            text(&format!("POST /get HTTP/1.1\r\nHost: r\r\nContent-Length: {length}\r\nContent-Length: {more}"), poll),
+        ),
+        ("a length with a sign", text(&format!("POST /get HTTP/1.1\r\nHost: r\r\nContent-Length: +{length}"), poll)),
+        ("chunked in a disguise", text("POST /get HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: xchunked", "0\r\n\r\n")),
+        ("a folded header", text("GET /get?session_src=ann-1 HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer\r\n x", "")),
+        (
+            "two credentials",
+            text(
+                "GET /v1/messages?session=ann-1 HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer a.b.c\r\nAuthorization: Bearer d",
+                "",
+            ),
+        ),
+        (
+            "credentials that are no text",
+            b"GET /v1/messages?session=ann-1 HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer \xff\xfe\r\n\r\n".to_vec(),
+        ),
+        (
+            "a zero byte in credentials",
+            b"GET /v1/messages?session=ann-1 HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer a\x00b\r\n\r\n".to_vec(),
+        ),
+        ("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()),
+        ("a request that ends in its head", b"POST /get HTTP/1.1\r\nHost: r\r\nContent-Le".to_vec()),
+        ("a body that is not JSON", text("POST /get HTTP/1.1\r\nHost: r\r\nContent-Length: 3", "{\"a")),
+        ("a path with dots", text("GET /v1/messages/../sessions/ann-1 HTTP/1.1\r\nHost: r", "")),
+        ("an absolute target", text("GET http://other/v1/sessions/ann-1 HTTP/1.1\r\nHost: r", "")),
+        ("a line break in a session", text("GET /v1/sessions/ann-1%0d%0aAuthorization:%20x HTTP/1.1\r\nHost: r", "")),
+    ]
+}
+
+#[test]
+fn raw_requests_open_nothing_and_hurt_nobody() {
+    let stage = Stage::new();
+    let ann = stage.ann();
+    let sent = stage.ask("POST", "/v1/messages", &ann, r#"{"to":"ann-1","payload":"hers"}"#);
+    assert_eq!(sent.status, 201, "{sent:?}");
+    let (a, b) = (stage.session("by-a", "1h"), stage.session("by-b", "1h"));
+    for (name, bytes) in raw_cases("no.token.atall") {
+        println!("case {name}");
+        let mut conn = Conn::open(stage.relay.addr());
+        // The relay may close before it has read everything.
+        let _ = conn.try_send(bytes);
+        conn.half_close();
+        while let Ok(answer) = conn.try_response(LONG) {
+            assert!(!answer.text().contains("hers"), "{name}: {answer:?}");
+            assert!(answer.status != 200 || answer.text().contains(r#""error": true"#), "{name}: {answer:?}");
+        }
+        let set = stage.ask("POST", "/set", "", &x0::set_body(&a, "by-b", r#"{"n":1}"#));
+        assert_eq!(set.text(), ACCEPTED, "after {name}");
+        let got = stage.ask("POST", "/get", "", &x0::poll_body(&b));
+        assert!(got.text().contains(r#""session_src":"by-a""#), "after {name}: {got:?}");
+    }
+    assert!(!stage.relay.log().contains("\nAuthorization:"), "a line that somebody has forged");
+    let batch = stage.ask("GET", "/v1/messages?session=ann-1&wait=0", &ann, "");
+    assert!(batch.text().contains("hers"), "{batch:?}");
+}

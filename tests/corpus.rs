@@ -46,6 +46,7 @@ macro_rules! targets {
 }
 
 targets! {
+    credentials: 30,
     config_file: 34,
     frame: 24,
     json_object: 40,

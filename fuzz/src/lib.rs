@@ -2,6 +2,7 @@
 //! panics if it does not, and says whether the bytes were taken. The fuzz targets and tests/corpus.rs call them.
 
 pub mod config_file;
+pub mod credentials;
 pub mod frame;
 pub mod json_object;
 pub mod packet;
