@@ -42,8 +42,17 @@ pub fn poll(body: &str) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &[]), &head, &frame(DATA, END_STREAM, 1, body.as_bytes())].concat()
 }
 
-/// Says this on a connection of its own, and returns what was answered until the relay ended it, or `None` if it did not.
-async fn say(to: std::net::SocketAddr, certificate: &Certificate, pieces: Vec<Vec<u8>>) -> Option<Vec<u8>> {
+/// How long a relay that may answer as it likes is listened to.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+/// Says this on a connection of its own, and returns what was answered until the relay ended it, or `None` if it did not
+/// within the time.
+async fn say(
+    to: std::net::SocketAddr,
+    certificate: &Certificate,
+    pieces: Vec<Vec<u8>>,
+    within: Duration,
+) -> Option<Vec<u8>> {
     let (mut read, mut write) = tokio::io::split(connect(to, certificate).await);
     let talk = tokio::spawn(async move {
         let opening = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
@@ -56,7 +65,7 @@ async fn say(to: std::net::SocketAddr, certificate: &Certificate, pieces: Vec<Ve
     });
     let mut heard = Vec::new();
     // A cut is an end too.
-    let ended = timeout(Duration::from_secs(5), read.read_to_end(&mut heard)).await.is_ok();
+    let ended = timeout(within, read.read_to_end(&mut heard)).await.is_ok();
     talk.abort();
     ended.then_some(heard)
 }
@@ -104,7 +113,7 @@ fn floods_end_the_connection_and_hurt_nobody_else() {
         let endless = std::iter::once(frame(HEADERS, END_STREAM, 1, &fields(&POLL)))
             .chain((0..20_000).map(|_| frame(CONTINUATION, 0, 1, &fields(&[("x", "y")]))))
             .collect();
-        assert!(say(to, &certificate, endless).await.is_some(), "CONTINUATION without end");
+        assert!(say(to, &certificate, endless, LONG).await.is_some(), "CONTINUATION without end");
         // Requests that are reset at once (CVE-2023-44487).
         let rapid = (0..20_000_u32)
             .map(|n| {
@@ -119,7 +128,7 @@ fn floods_end_the_connection_and_hurt_nobody_else() {
                 [asked, frame(RESET, 0, stream, &8_u32.to_be_bytes())].concat()
             })
             .collect();
-        assert!(say(to, &certificate, rapid).await.is_some(), "rapid reset");
+        assert!(say(to, &certificate, rapid, LONG).await.is_some(), "rapid reset");
         // More at once than is allowed: what is too much is refused, each by itself.
         let many: Vec<Vec<u8>> = (0..400_u32)
             .map(|n| {
@@ -128,7 +137,7 @@ fn floods_end_the_connection_and_hurt_nobody_else() {
                 [head, frame(DATA, END_STREAM, 2 * n + 1, body.as_bytes())].concat()
             })
             .collect();
-        drop(say(to, &certificate, many).await);
+        drop(say(to, &certificate, many, A_WHILE).await);
         // Headers that are larger than allowed.
         let large: Vec<(&str, &str)> =
             POLL.into_iter().chain((0..1_000).map(|_| ("x", "0123456789012345678901234567890"))).collect();
@@ -136,10 +145,10 @@ fn floods_end_the_connection_and_hurt_nobody_else() {
         let pieces = large.chunks(16_000).enumerate().map(|(n, chunk)| {
             if n == 0 { frame(HEADERS, END_STREAM, 1, chunk) } else { frame(CONTINUATION, 0, 1, chunk) }
         });
-        drop(say(to, &certificate, pieces.collect()).await);
+        drop(say(to, &certificate, pieces.collect(), A_WHILE).await);
         // Pings, each of which wants an answer.
         let pings = (0..200).map(|_| frame(PING, 0, 0, &[0; 8]).repeat(500)).collect();
-        drop(say(to, &certificate, pings).await);
+        drop(say(to, &certificate, pings, A_WHILE).await);
         let answer = timeout(LONG, bystander.ask(get("/readyz"))).await.expect("it answers");
         assert!(answer.status().is_success());
     });
