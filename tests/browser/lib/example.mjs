@@ -12,7 +12,9 @@ export const tree = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** Runs examples/NAME/run.sh until `t` (a test) ends; resolves with the addresses of the page and of the relay. */
 export async function runExample(t, name, settings = {}) {
-  const env = { ...process.env, RELAY_BIN: binary(), RELAY_PORT: '0', PAGE_PORT: '0', ...settings };
+  // What begins so is a setting of the relay, and X0_RELAY_PROVE is none.
+  const own = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('X0_RELAY_')));
+  const env = { ...own, RELAY_BIN: binary(), RELAY_PORT: '0', PAGE_PORT: '0', ...settings };
   const child = spawn(`examples/${name}/run.sh`, { cwd: tree, env, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = once(child, 'close');
   t.after(async () => {
