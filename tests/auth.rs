@@ -369,3 +369,58 @@ fn raw_requests_open_nothing_and_hurt_nobody() {
     let batch = stage.ask("GET", "/v1/messages?session=ann-1&wait=0", &ann, "");
     assert!(batch.text().contains("hers"), "{batch:?}");
 }
+
+/// The next text of a WebSocket.
+fn heard(socket: &mut Socket) -> String {
+    loop {
+        let frame = socket.next_frame(LONG).expect("a frame");
+        match frame.opcode {
+            1 => return String::from_utf8(frame.payload).expect("UTF-8"),
+            8 => return format!("close {}", u16::from_be_bytes([frame.payload[0], frame.payload[1]])),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn credentials_that_expire_are_announced_renewed_or_end_cleanly() {
+    let stage = Stage::new();
+    let span = "15s";
+    let [lasting, ending, polling, streaming] =
+        ["lasting", "ending", "polling", "streaming"].map(|id| stage.session(id, span));
+    let open = |signed: &str| {
+        let ticket = stage.ticket("", signed);
+        let mut socket = Socket::on(stage.socket(&format!("/v1/ws?ticket={ticket}")));
+        assert!(heard(&mut socket).contains("welcome"));
+        let expiring = heard(&mut socket);
+        assert!(expiring.starts_with(r#"{"type":"expiring","in":"#), "{expiring}");
+        socket
+    };
+    let (mut renewed, mut ended) = (open(&lasting), open(&ending));
+    let headers = |signed: &str| format!("Bearer {signed}");
+    let mut poll = Conn::open(stage.relay.addr());
+    let bearer = headers(&polling);
+    poll.send(request("GET", "/v1/messages?session=polling&wait=60", &[("Authorization", &bearer)], b""));
+    let mut stream = Conn::open(stage.relay.addr());
+    let bearer = headers(&streaming);
+    stream.send(request("GET", "/v1/events?session=streaming", &[("Authorization", &bearer)], b""));
+
+    let other = stage.session("other", "1h");
+    renewed.say(&format!(r#"{{"type":"auth","ref":1,"token":"{other}"}}"#));
+    assert!(heard(&mut renewed).contains("forbidden"), "somebody else's");
+    let fresh = stage.session("lasting", "1h");
+    renewed.say(&format!(r#"{{"type":"auth","ref":2,"token":"{fresh}"}}"#));
+    let answer = heard(&mut renewed);
+    assert!(answer.starts_with(r#"{"type":"authenticated","ref":2,"expires":"#), "{answer}");
+
+    assert_eq!(heard(&mut ended), r#"{"type":"goodbye","reason":"expired"}"#);
+    assert_eq!(heard(&mut ended), "close 3000");
+    let answer = poll.response();
+    assert!(answer.status == 200 && answer.text().starts_with(r#"{"messages":[],"cursor":"#), "{answer:?}");
+    let events = String::from_utf8(stream.read_through(b"\"expired\"}", LONG).expect("a goodbye")).expect("UTF-8");
+    assert!(events.contains("event: relay:expiring") && events.contains("event: relay:goodbye"), "{events}");
+    refused(&stage.ask("GET", "/v1/messages?session=polling&wait=0", &polling, ""), 401, "expired");
+    renewed.say(r#"{"type":"send","to":"lasting","payload":7}"#);
+    let told = heard(&mut renewed) + &heard(&mut renewed);
+    assert!(told.contains("sent") && told.contains(r#""payload":7"#), "{told}");
+}
