@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The figures of docs/performance.md, by one command: `make figures`.
 
-  figures.py run [--quick] [--only NAME,…]   measures, some 20 minutes (--quick: 4), and writes target/figures/figures.json
+  figures.py run [--quick] [--only NAME,…]   measures, some 20 minutes on a quiet machine (--quick: 6), and writes target/figures/figures.json
   figures.py render                          writes the tables of docs/performance.md and the plots beside it from that
 
 What is compared is measured in turns, round after round, on the same machine: each figure is the median of its rounds,
@@ -93,7 +93,7 @@ def bench(server, name, kind, *args, **about):
         return None
     found = json.loads(done.stdout)
     RESULTS.append(dict(name=name, server=server.kind, command=' '.join(['x0-relay', *command[1:]]), **about, found=found))
-    main = found.get('messages_per_second') or found.get('requests_per_second') or found.get('kib_each')
+    main = next((found[key] for key in ['messages_per_second', 'requests_per_second', 'kib_each', 'lost'] if key in found), '')
     print(f'{time.time() - START:6.0f} s  {name:22} {server.kind:6} {main}', flush=True)
     return found
 
@@ -206,17 +206,20 @@ def run(args):
     OUT.mkdir(parents=True, exist_ok=True)
     chosen = args.only.split(',') if args.only else [section.__name__ for section in SECTIONS]
     p = QUICK if args.quick else FULL
-    for section in SECTIONS:
-        if section.__name__ in chosen:
-            section(p)
-    cpu = next((l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), platform.machine())
-    about = dict(cores=os.cpu_count(), cpu=cpu, kernel=platform.release(), date=time.strftime('%Y-%m-%d'),
-                 seconds=round(time.time() - START), quick=args.quick, settings=p)
     path = OUT / 'figures.json'
-    before = json.loads(path.read_text()) if args.only and path.exists() else dict(results=[])
-    kept = [r for r in before['results'] if not any(r['name'] == n['name'] for n in RESULTS)]
-    path.write_text(json.dumps(dict(about=about, results=kept + RESULTS), indent=1))
-    print(f'{path}, after {about["seconds"]} s')
+    before = json.loads(path.read_text())['results'] if args.only and path.exists() else []
+    cpu = next((l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), platform.machine())
+    for section in SECTIONS:
+        if section.__name__ not in chosen:
+            continue
+        section(p)
+        # After each: what is broken off keeps what it has.
+        about = dict(cores=os.cpu_count(), cpu=cpu, kernel=platform.release(), date=time.strftime('%Y-%m-%d'),
+                     seconds=round(time.time() - START), quick=args.quick, settings=p)
+        names = {r['name'] for r in RESULTS}
+        kept = [r for r in before if r['name'] not in names]
+        path.write_text(json.dumps(dict(about=about, results=kept + RESULTS), indent=1))
+    print(f'{path}, after {time.time() - START:.0f} s')
 
 
 if __name__ == '__main__':

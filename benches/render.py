@@ -188,7 +188,7 @@ def render(source, docs):
     page = docs / 'performance.md'
     text = page.read_text()
     for name, part in parts.items():
-        text, found = re.subn(rf'(<!-- {name} -->\n).*?(\n<!-- end -->)', lambda m: m[1] + part + m[2], text, flags=re.S)
+        text, found = re.subn(rf'(<!-- {name} -->\n).*?(<!-- end -->)', lambda m: m[1] + part + '\n' + m[2], text, flags=re.S)
         if not found:
             raise SystemExit(f'{page} has no place for {name}')
     page.write_text(text)
