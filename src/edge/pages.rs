@@ -65,11 +65,15 @@ const MOVED: (&str, &str) = ("/documentation", "docs");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const HEADERS: [(HeaderName, &str); 5] = [
+/// No window of another origin is to have a handle on a page that may hold a token.
+const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-cache"),
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
+    (OPENER, "same-origin"),
     (header::VARY, "Accept"),
 ];
 
@@ -144,6 +148,7 @@ mod tests {
             let reply = find(file.path, &accept(&["text/html"]), true).expect("it is there");
             assert_eq!(reply.headers()[header::CONTENT_TYPE], file.content_type);
             assert_eq!(reply.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
+            assert_eq!(reply.headers()[OPENER], "same-origin");
             assert_eq!(find(file.path, &HeaderMap::new(), true).is_some(), file.path != "/");
         }
         assert!(find("/assets/", &HeaderMap::new(), true).is_none());
