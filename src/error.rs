@@ -1,6 +1,8 @@
 //! What can go wrong, and how it looks outside: one table, no scattered matches.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
+
+use crate::rate::Quota;
 
 /// Who has to change something for the request to succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +88,10 @@ kinds! {
     Forbidden: Client, retry false, 403, close 3003, "forbidden", "Forbidden", "Not permitted";
     /// The web page that asks comes from an origin that may not.
     OriginRefused: Client, retry false, 403, close 1008, "origin_refused", "OriginNotAllowed", "Origin not allowed";
+    /// More than a limit on requests allows.
+    TooManyRequests: Client, retry true, 429, close 1013, "too_many_requests", "TooManyRequests", "Too many requests";
+    /// More connections than may be, or more receivers at once than are let in.
+    Busy: Client, retry true, 503, close 1013, "busy", "Busy", "Busy";
     /// The mailbox has no room for the message.
     MailboxFull: Client, retry true, 507, close 1013, "mailbox_full", "MailboxFull", "Mailbox full";
     /// No room for another mailbox.
@@ -113,12 +119,29 @@ pub struct Error {
     pub detail: Cow<'static, str>,
     /// The session ids for which it failed, if it is not the whole request.
     pub about: Vec<Box<str>>,
+    /// When the same may succeed, if that is known.
+    pub retry: Option<Box<Retry>>,
+}
+
+/// When a request that was refused may succeed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// After this.
+    pub after: Duration,
+    /// The limit that stood against it: its setting's name, and its quota.
+    pub limit: Option<(&'static str, Quota)>,
 }
 
 impl Error {
     /// An error with its sentence.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), about: Vec::new() }
+        Self { kind, detail: detail.into(), about: Vec::new(), retry: None }
+    }
+
+    /// The same, when it is known when to come back.
+    #[must_use]
+    pub fn retry(self, retry: Retry) -> Self {
+        Self { retry: Some(Box::new(retry)), ..self }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod live;
 pub mod mailbox;
 pub mod message;
 pub mod metrics;
+pub mod rate;
 pub mod server;
 pub mod settings;
 pub mod storage;

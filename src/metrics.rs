@@ -131,6 +131,10 @@ pub struct Metrics {
     pub connections: Gauge,
     pub connections_total: Counter,
     pub control_connections: Gauge,
+    pub displaced: Counter,
+    pub turned_away: Counter,
+    pub paced: Counter,
+    pub deferred: Counter,
     pub reloads: Counter,
     pub reload_failures: Counter,
     pub settings_faulty: Gauge,
@@ -166,6 +170,10 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_total: Counter::default(),
             control_connections: Gauge::default(),
+            displaced: Counter::default(),
+            turned_away: Counter::default(),
+            paced: Counter::default(),
+            deferred: Counter::default(),
             reloads: Counter::default(),
             reload_failures: Counter::default(),
             settings_faulty: Gauge::default(),
@@ -224,6 +232,18 @@ impl Metrics {
         r.register("http_connections", "Open HTTP connections", self.connections.clone());
         r.register("http_connections_accepted", "HTTP connections accepted", self.connections_total.clone());
         r.register("control_connections", "Open connections on the control socket", self.control_connections.clone());
+        r.register("connections_displaced", "Idle HTTP connections that made room", self.displaced.clone());
+        r.register(
+            "connections_turned_away",
+            "Connections of addresses that have too many, or come too often",
+            self.turned_away.clone(),
+        );
+        r.register("requests_paced", "Requests at x0's addresses that waited for their turn", self.paced.clone());
+        r.register(
+            "receivers_deferred",
+            "Receivers that came all at once, and were let in later",
+            self.deferred.clone(),
+        );
         r.register("reloads", "Times that the settings were taken anew", self.reloads.clone());
         r.register(
             "reload_failures",

@@ -2,6 +2,10 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
+
+use crate::rate::Rule;
+
 /// Settings of `x0-relay serve`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Serve {
@@ -57,6 +61,8 @@ pub struct Http {
     pub message_bytes: usize,
     /// The most connections at once; further ones wait in the kernel's queue.
     pub connections: usize,
+    /// What requests and connections may cost.
+    pub limits: Limits,
     /// The largest request head (request line and headers), in bytes.
     pub header_bytes: usize,
     /// From the first byte of a request head to its last.
@@ -123,6 +129,38 @@ impl fmt::Display for KeyPlace {
             KeyPlace::Environment(name) => write!(f, "env:{}", name.escape_debug()),
         }
     }
+}
+
+/// What requests and connections may cost.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Messages.
+    pub sends: Scopes,
+    /// Requests of receivers.
+    pub polls: Scopes,
+    /// New connections of one address.
+    pub connects: Rule,
+    /// Credentials of one address that were refused.
+    pub failed_logins: Rule,
+    /// Receivers on fresh connections, all together.
+    pub admission: Rule,
+    /// The most connections of one address at once; none: as many as there may be.
+    pub connections_per_address: Option<usize>,
+    /// Peers that are believed when they say for whom they speak.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Addresses that have no limits as such, and whose sessions have none.
+    pub exempt: Vec<IpNet>,
+}
+
+/// One kind of request, limited in three scopes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scopes {
+    /// For each verified identity.
+    pub principal: Rule,
+    /// For each session.
+    pub session: Rule,
+    /// For each address, of requests without an identity.
+    pub address: Rule,
 }
 
 /// Where the control socket is to be, and whose.

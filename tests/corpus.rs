@@ -48,9 +48,11 @@ macro_rules! targets {
 targets! {
     credentials: 30,
     config_file: 34,
+    forwarded: 22,
     frame: 24,
     json_object: 40,
     packet: 33,
+    rate: 23,
     refusal: 15,
     v1_draft: 58,
     v1_frame: 34,

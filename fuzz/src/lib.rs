@@ -3,9 +3,11 @@
 
 pub mod config_file;
 pub mod credentials;
+pub mod forwarded;
 pub mod frame;
 pub mod json_object;
 pub mod packet;
+pub mod rate;
 pub mod refusal;
 pub mod v1_draft;
 pub mod v1_frame;

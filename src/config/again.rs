@@ -16,8 +16,28 @@ use super::{
 };
 
 /// The settings that count as soon as they are changed. All others count from the next start.
-pub const LIVE: &[&str] =
-    &["jwt-keys", "jwt-audience", "jwt-issuer", "signed-keys", "log-level", "origins", "tls-cert", "tls-key"];
+pub const LIVE: &[&str] = &[
+    "jwt-keys",
+    "jwt-audience",
+    "jwt-issuer",
+    "signed-keys",
+    "log-level",
+    "origins",
+    "tls-cert",
+    "tls-key",
+    "connections-per-address",
+    "connects-per-address",
+    "sends-per-principal",
+    "sends-per-session",
+    "sends-per-address",
+    "polls-per-principal",
+    "polls-per-session",
+    "polls-per-address",
+    "failed-logins-per-address",
+    "admission",
+    "trusted-proxies",
+    "exempt-addresses",
+];
 
 /// What each setting is, by its key.
 pub type Values = BTreeMap<&'static str, Vec<Value>>;

@@ -208,6 +208,11 @@ fn items(kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<Vec<Item>, Wrong> {
 /// The text in one TOML value, if it is of the type that `kind` wants.
 fn text(kind: Kind, value: &DeValue<'_>) -> Result<OsString, Wrong> {
     let (wanted, text) = match kind {
+        Kind::CountOrNone(..) => {
+            ("a whole number without quotes, or \"none\"", string(value).or_else(|| integer(value)))
+        }
+        Kind::Networks => ("a string such as \"10.0.0.0/8\", or a list of them", string(value)),
+        Kind::Rate => ("a string such as \"50/s, burst 100\"", string(value)),
         Kind::Count(..) => ("a whole number without quotes, such as 100", integer(value)),
         Kind::Size(..) => {
             ("a string such as \"64KiB\", or bytes as a whole number", string(value).or_else(|| integer(value)))

@@ -83,7 +83,9 @@ fn the_full_example_has_every_setting_with_its_default_and_its_range() {
     let mut seen = 0;
     for setting in SETTINGS.iter().filter(|setting| setting.in_file()) {
         let line = match setting.default {
-            Unset::Text(text) if matches!(setting.kind, Kind::Count(..)) => format!("\n{} = {text}\n", setting.key),
+            Unset::Text(text) if matches!(setting.kind, Kind::Count(..) | Kind::CountOrNone(..)) => {
+                format!("\n{} = {text}\n", setting.key)
+            }
             Unset::Text(text) => format!("\n{} = \"{text}\"\n", setting.key),
             // A path that depends on the machine cannot be written down, only how it would be.
             Unset::Described(_) => format!("\n# {} = \"", setting.key),

@@ -355,6 +355,7 @@ impl Settings {
             answer_bytes: self.size("answer-bytes"),
             message_bytes: self.size("message-bytes"),
             connections: self.size("connections"),
+            limits: self.limits(),
             header_bytes: self.size("header-bytes"),
             header_timeout: self.duration("header-timeout"),
             body_timeout: self.duration("body-timeout"),

@@ -72,6 +72,22 @@ pub(super) fn one(faults: &[String], says: &str) {
 }
 
 #[test]
+fn limits_are_read_and_lists_may_come_in_several_flags() {
+    let limits = Sources {
+        file: "sends-per-session = \"200 per day; 50 per hour\"\nconnections-per-address = \"none\"\ntrusted-proxies = \"10.0.0.0/8\"",
+        flags: &["--exempt-addresses", "192.0.2.1", "--exempt-addresses", "192.0.2.2, ::1"],
+        ..Sources::default()
+    }
+    .serve()
+    .unwrap()
+    .http
+    .limits;
+    assert_eq!(limits.sends.session.to_string(), "200 per day; 50 per hour");
+    assert_eq!((limits.connections_per_address, limits.trusted_proxies.len(), limits.exempt.len()), (None, 1, 3));
+    assert!(limits.sends.principal.is_none() && !limits.failed_logins.is_none());
+}
+
+#[test]
 fn nothing_set_gives_the_defaults() {
     let serve = Sources { env: &[("XDG_RUNTIME_DIR", "/run/user/7")], ..Sources::default() }.serve().unwrap();
     assert_eq!(serve.http.listen, ["127.0.0.1:8080".parse().unwrap()]);
@@ -177,6 +193,18 @@ fn every_setting_reaches_its_place_from_every_source() {
         ("body-timeout", "13s"),
         ("idle-timeout", "76s"),
         ("write-timeout", "14s"),
+        ("connections-per-address", "501"),
+        ("connects-per-address", "1/s"),
+        ("sends-per-principal", "2/s"),
+        ("sends-per-session", "3/s"),
+        ("sends-per-address", "4/s"),
+        ("polls-per-principal", "5/s"),
+        ("polls-per-session", "6/s"),
+        ("polls-per-address", "7/s"),
+        ("failed-logins-per-address", "8/s"),
+        ("admission", "9/s"),
+        ("trusted-proxies", "10.0.0.0/8"),
+        ("exempt-addresses", "192.0.2.1"),
         ("user", "8"),
         ("group", "9"),
         ("threads", "1"),
@@ -187,6 +215,7 @@ fn every_setting_reaches_its_place_from_every_source() {
         ("drain-timeout", "9s"),
     ];
     assert_eq!(values.len() + 1, SETTINGS.len(), "all but the file's path");
+    let per_s = |count: u32| format!("{count}/s").parse().unwrap();
     let serve = Serve {
         auth: Auth {
             jwt: Some(Jwt {
@@ -197,6 +226,16 @@ fn every_setting_reaches_its_place_from_every_source() {
             signed: Some(KeyPlace::Environment("S".to_owned())),
         },
         http: Http {
+            limits: Limits {
+                connections_per_address: Some(501),
+                connects: per_s(1),
+                sends: Scopes { principal: per_s(2), session: per_s(3), address: per_s(4) },
+                polls: Scopes { principal: per_s(5), session: per_s(6), address: per_s(7) },
+                failed_logins: per_s(8),
+                admission: per_s(9),
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+                exempt: vec!["192.0.2.1/32".parse().unwrap()],
+            },
             listen: vec!["127.0.0.1:9".parse().unwrap()],
             tls_listen: vec!["127.0.0.1:10".parse().unwrap()],
             tls: Some(Tls { cert: "/etc/c".into(), key: "/etc/k".into() }),

@@ -1,8 +1,15 @@
 //! What a setting's value may look like, and what it then is. The text is the same in the environment, on the command
 //! line and, in quotes, in the file.
 
-use std::{ffi::OsStr, net::SocketAddr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsStr,
+    net::{IpAddr, SocketAddr},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    time::Duration,
+};
 
+use ipnet::IpNet;
 use nix::unistd::{Group, User};
 
 use super::{
@@ -11,7 +18,7 @@ use super::{
     options::PREFIX,
     origins,
 };
-use crate::settings::KeyPlace;
+use crate::{rate::Rule, settings::KeyPlace};
 
 /// The longest path of a Unix socket, in bytes: `sun_path` without its closing zero.
 pub const SOCKET_PATH_MAX: usize = 107;
@@ -55,6 +62,12 @@ pub enum Kind {
     ReadFile,
     /// Origins of web pages with commas between them, `*` for all, or `none`. In the file a string or an array of strings.
     Origins,
+    /// How often something may happen, or `none`.
+    Rate,
+    /// A number of things, or `none`.
+    CountOrNone(u64, u64),
+    /// Networks or addresses with commas between them, or `none`. In the file a string or an array of strings.
+    Networks,
     /// The configuration file's path. Not in the file.
     File,
 }
@@ -66,6 +79,12 @@ pub enum Value {
     Addresses(Vec<SocketAddr>),
     /// Of [`Kind::Duration`] and [`Kind::Sync`].
     Duration(Duration),
+    /// Of [`Kind::Rate`].
+    Rate(Rule),
+    /// Of [`Kind::Networks`]; empty for `none`.
+    Networks(Vec<IpNet>),
+    /// `none` of [`Kind::CountOrNone`].
+    Nothing,
     /// Of [`Kind::Size`] and [`Kind::Count`].
     Number(u64),
     /// Of [`Kind::Choice`] and [`Kind::Sync`].
@@ -116,6 +135,9 @@ impl Kind {
             Kind::Group => "GROUP",
             Kind::ReadFile | Kind::File => "FILE",
             Kind::Origins => "ORIGIN",
+            Kind::Rate => "RATE",
+            Kind::CountOrNone(..) => "NUMBER|none",
+            Kind::Networks => "NETWORK",
         };
         word.to_owned()
     }
@@ -136,6 +158,9 @@ impl Kind {
             Kind::Keys => "a file's path, env: and a variable's name, or none".to_owned(),
             Kind::Sync(least, most) => format!("always, or {least} to {most}"),
             Kind::Socket | Kind::Directory | Kind::ReadFile => "a path, or none".to_owned(),
+            Kind::Rate => "a rate, or none".to_owned(),
+            Kind::CountOrNone(least, most) => format!("{least} to {most}, or none"),
+            Kind::Networks => "IP addresses or networks, or none".to_owned(),
             Kind::Origins => "origins such as https://app.example or https://*.example, *, or none".to_owned(),
             Kind::Mode => "octal, 0000 to 0777".to_owned(),
             Kind::User | Kind::Group => "a name, a number, or none".to_owned(),
@@ -146,7 +171,7 @@ impl Kind {
     /// Whether there may be several of it.
     #[must_use]
     pub fn is_list(self) -> bool {
-        matches!(self, Kind::Addresses | Kind::Choices(_) | Kind::Origins)
+        matches!(self, Kind::Addresses | Kind::Choices(_) | Kind::Origins | Kind::Networks)
     }
 
     /// Reads a value. Every address of a list is looked at, so there may be several faults.
@@ -171,6 +196,17 @@ impl Kind {
         match self {
             Kind::Addresses => return addresses(text),
             Kind::Origins => return origins::list(text),
+            Kind::Networks => return networks(text),
+            Kind::Rate => text.parse().map(Value::Rate).map_err(|why: String| {
+                Wrong::new(
+                    format!("not a rate: {why}"),
+                    "write for example \"50/s, burst 100\", \"200 per day; 50 per hour\", or \"none\"",
+                )
+            }),
+            Kind::CountOrNone(least, most) => match text {
+                "none" => Ok(Value::Nothing),
+                _ => count(text, least, most),
+            },
             Kind::Duration(least, most) => duration(text, least, most),
             Kind::Size(least, most) => size(text, least, most),
             Kind::Count(least, most) => count(text, least, most),
@@ -221,6 +257,25 @@ fn address(text: &str) -> Result<SocketAddr, Wrong> {
         } else {
             Wrong::new(format!("{} is not an address with a port", quoted(text)), right)
         }
+    })
+}
+
+fn networks(text: &str) -> Result<Value, Vec<Wrong>> {
+    if text == "none" {
+        return Ok(Value::Networks(Vec::new()));
+    }
+    let (good, wrongs): (Vec<_>, Vec<_>) = text.split(',').map(str::trim).map(network).partition(Result::is_ok);
+    match wrongs.is_empty() {
+        true => Ok(Value::Networks(good.into_iter().flatten().collect())),
+        false => Err(wrongs.into_iter().filter_map(Result::err).collect()),
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, Wrong> {
+    let alone = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+    text.parse::<IpNet>().ok().map(|network| network.trunc()).or_else(alone).ok_or_else(|| {
+        let right = "write addresses and networks, such as \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\"";
+        Wrong::new(format!("{} is neither an address nor a network", quoted(OsStr::new(text))), right)
     })
 }
 

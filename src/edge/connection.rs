@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use super::{
     Doors,
     cors::Access,
+    guests::Stay,
     http,
     outside::{self, Outside},
     reply,
@@ -48,19 +49,19 @@ enum Left {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(tcp: TcpStream, caller: Caller, doors: Arc<Doors>) {
-    live(Socket::new(tcp, Arc::new(Turn::new(caller))), doors).await;
+pub async fn serve(tcp: TcpStream, caller: Caller, stay: &Stay, doors: Arc<Doors>) {
+    live(Socket::new(tcp, Arc::new(Turn::new(caller))), stay, doors).await;
 }
 
 /// Serves a connection whose TLS handshake is done until it ends.
-pub async fn secure(tls: Box<TlsStream<Tcp>>, caller: Caller, doors: Arc<Doors>) {
-    live(Socket::secure(tls, Arc::new(Turn::new(caller))), doors).await;
+pub async fn secure(tls: Box<TlsStream<Tcp>>, caller: Caller, stay: &Stay, doors: Arc<Doors>) {
+    live(Socket::secure(tls, Arc::new(Turn::new(caller))), stay, doors).await;
 }
 
-async fn live(mut socket: Socket, doors: Arc<Doors>) {
+async fn live(mut socket: Socket, stay: &Stay, doors: Arc<Doors>) {
     loop {
         socket.skip_empty_lines();
-        if socket.unread.is_empty() && !Box::pin(next_request(&mut socket, &doors)).await {
+        if socket.unread.is_empty() && !Box::pin(next_request(&mut socket, stay, &doors)).await {
             // Nothing of ours is on its way, so there is nothing to wait for.
             return;
         }
@@ -83,12 +84,16 @@ async fn live(mut socket: Socket, doors: Arc<Doors>) {
 }
 
 /// Waits for the first bytes of a request; false if none will come.
-async fn next_request(socket: &mut Socket, doors: &Doors) -> bool {
+async fn next_request(socket: &mut Socket, stay: &Stay, doors: &Doors) -> bool {
+    let _idle = stay.idle();
     let limit = doors.config.header_bytes;
     let waited = tokio::select! {
         biased;
         read = timeout(doors.config.idle_timeout, socket.read_request(limit)) => read,
-        () = doors.crowded.notified() => return false,
+        () = stay.has_to_leave() => {
+            doors.metrics.displaced.inc();
+            return false;
+        }
         () = doors.life.reached(Phase::Draining) => {
             // Browsers send a request again only if a connection breaks that has served one.
             let grace = if socket.turn.request_id().request == 0 { DRAIN_GRACE } else { DRAIN_GRACE_USED };
@@ -147,7 +152,15 @@ async fn too_slow(mut socket: Socket, doors: &Doors) {
     doors.refused(&error, socket.turn.request_id());
     let body = wire::x0::error(&error, false);
     let (status, body_bytes) = (StatusCode::REQUEST_TIMEOUT, Some(body.len()));
-    let head = reply::Head { status, content_type: reply::JSON, close: true, body_bytes, error: None, v1: false };
+    let head = reply::Head {
+        status,
+        content_type: reply::JSON,
+        close: true,
+        body_bytes,
+        error: None,
+        v1: false,
+        limits: None,
+    };
     // Whom it is for is not known: nothing of it was understood.
     let head = head.text(if doors.pages.any() { &Access::Anybody } else { &Access::Nobody });
     if socket.write(head.as_bytes(), body.as_bytes(), doors.config.write_timeout).await.is_ok() {

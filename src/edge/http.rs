@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::{
     Method, Request, Version,
     body::{Body, Incoming},
-    header::{self, HeaderValue},
+    header::{self, HeaderName, HeaderValue},
     http::request::Parts,
 };
 use tokio::time::{Instant, timeout_at};
@@ -29,6 +29,7 @@ use crate::{
 
 /// What a request may hold beside its payload: sessions, names, a form's other fields.
 pub const BESIDE_PAYLOAD_BYTES: usize = 64 << 10;
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// What is read of a body beyond its limit so that its sender, who may not listen before, gets its answer.
 const OVERLONG_BYTES: usize = 4 << 20;
 
@@ -128,8 +129,10 @@ fn refuse(error: &Error, access: &Access, (parts, body): (&Parts, &Incoming), do
 }
 
 /// Where a request comes from.
-pub fn origin(_parts: &Parts, visit: Visit) -> Origin {
-    Origin::Remote(visit.caller.peer)
+pub fn origin(parts: &Parts, visit: Visit, doors: &Doors) -> Origin {
+    let values = |name: &HeaderName| parts.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    let (forwarded, x) = (values(&header::FORWARDED), values(&X_FORWARDED_FOR));
+    Origin::Remote(doors.tolls.limits.client(visit.caller.peer, forwarded, x))
 }
 
 /// The credentials of a request that has any.
@@ -148,14 +151,18 @@ pub fn ends_after(parts: &Parts) -> bool {
     named || parts.version < Version::HTTP_11 || parts.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Refuses a body in a coding that is not understood.
+/// Refuses a body in a coding that is not understood. Nothing is ever decompressed, so no small body becomes a large one.
 ///
 /// # Errors
-/// [`Kind::BadRequest`].
+/// [`Kind::BadRequest`], [`Kind::UnsupportedMedia`].
 pub fn check_framing(parts: &Parts) -> Result<(), Error> {
     let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
     if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
         return Err(Error::new(Kind::BadRequest, "of transfer codings chunked alone is understood"));
+    }
+    let mut compressed = parts.headers.get_all(header::CONTENT_ENCODING).iter();
+    if compressed.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Err(Error::new(Kind::UnsupportedMedia, "a body is read as it is: send it without Content-Encoding"));
     }
     Ok(())
 }

@@ -3,22 +3,29 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener},
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
 };
 
 use super::{
     Doors, connection,
+    guests::Stay,
+    reply,
     tls::{self, Entrance},
     turn::Caller,
 };
-use crate::{lifecycle::Phase, metrics::Counted};
+use crate::{
+    error::{Error, Kind},
+    lifecycle::Phase,
+    metrics::Counted,
+    wire,
+};
 
 /// How many connections the kernel queues while nobody accepts; it caps this itself.
 const BACKLOG: u32 = 4096;
@@ -67,8 +74,15 @@ async fn accept_all(listener: &TcpListener, tls: Option<&Arc<Entrance>>, doors: 
             }
         };
         pause = PAUSE_FIRST;
+        let number = doors.metrics.connections_total.inc() + 1;
+        let Some(stay) = place(peer, number, doors) else {
+            if tls.is_none() {
+                turn_away(&tcp);
+            }
+            continue;
+        };
         if permits.available_permits() == 0 {
-            doors.crowded.notify_one();
+            doors.guests.make_room();
         }
         let permit = tokio::select! {
             permit = Arc::clone(permits).acquire_owned() => permit.ok(),
@@ -77,7 +91,6 @@ async fn accept_all(listener: &TcpListener, tls: Option<&Arc<Entrance>>, doors: 
         };
         // Only costs latency if it fails.
         let _ = tcp.set_nodelay(true);
-        let number = doors.metrics.connections_total.inc() + 1;
         // Counted here, so that a drain that begins now waits for it.
         let counted = (Counted::new(&doors.metrics.connections), doors.life.busy(), permit);
         let caller = Caller { connection: number, peer, secure: tls.is_some() };
@@ -86,8 +99,8 @@ async fn accept_all(listener: &TcpListener, tls: Option<&Arc<Entrance>>, doors: 
             let _counted = counted;
             let serve = async {
                 match entrance {
-                    None => connection::serve(tcp, caller, Arc::clone(&guest)).await,
-                    Some(entrance) => Box::pin(tls::serve(tcp, caller, entrance, Arc::clone(&guest))).await,
+                    None => connection::serve(tcp, caller, &stay, Arc::clone(&guest)).await,
+                    Some(entrance) => Box::pin(tls::serve(tcp, caller, &stay, entrance, Arc::clone(&guest))).await,
                 }
             };
             tokio::select! {
@@ -97,4 +110,32 @@ async fn accept_all(listener: &TcpListener, tls: Option<&Arc<Entrance>>, doors: 
             }
         });
     }
+}
+
+/// A place for a new connection; none if its address has too many, or comes too often.
+fn place(peer: IpAddr, number: u64, doors: &Doors) -> Option<Stay> {
+    let limits = &doors.tolls.limits;
+    if let Ok(()) = limits.connect(peer, doors.life.clock.uptime())
+        && let Ok(stay) = doors.guests.arrive(peer, number, limits.connections(peer))
+    {
+        return Some(stay);
+    }
+    doors.metrics.turned_away.inc();
+    tracing::debug!(%peer, "too many connections of one address");
+    None
+}
+
+/// Says so if that costs nothing.
+fn turn_away(tcp: &TcpStream) {
+    let error =
+        Error::new(Kind::Busy, "too many connections of this address (connections-per-address, connects-per-address)");
+    let body = wire::x0::error(&error, false);
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\naccess-control-allow-origin: *\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        reply::JSON,
+        body.len()
+    );
+    // It fits into an empty buffer, or the peer is gone.
+    let _ = tcp.try_write(answer.as_bytes());
 }

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use crate::{error::Error, id::RequestId, lifecycle::Lifecycle, mailbox::Max, metrics::Metrics, settings};
 
 mod admin;
@@ -15,9 +13,11 @@ pub mod control;
 pub mod cors;
 mod doctor;
 pub mod gateway;
+pub mod guests;
 mod h2;
 mod http;
 mod lease;
+pub mod limits;
 mod line;
 pub mod listen;
 pub mod mux;
@@ -49,8 +49,10 @@ pub struct Doors {
     pub life: Lifecycle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Rung when no further connection can be had: the one that has been idle longest makes room.
-    pub crowded: Notify,
+    /// Who is connected.
+    pub guests: Arc<guests::Guests>,
+    /// What requests cost.
+    pub tolls: limits::Tolls,
 }
 
 impl Doors {

@@ -12,7 +12,10 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use super::cors::Access;
+use super::{
+    cors::Access,
+    limits::{Announced, seconds_up},
+};
 use crate::{
     error::{Error, Kind},
     gate::challenge,
@@ -33,8 +36,8 @@ pub const EVENTS: &str = "text/event-stream";
 /// What a page of another origin may read beside the body.
 pub const EXPOSED: &str = "Retry-After, RateLimit, RateLimit-Policy";
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// When to come back after an error that may pass.
-const RETRY_AFTER: &str = "1";
+/// When to come back after an error that may pass, if nothing better is known, in seconds.
+const RETRY_AFTER_S: u64 = 1;
 
 /// An answer with a body. Who may read it is [`super::cors::Access`]'s to say.
 pub fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
@@ -59,8 +62,11 @@ pub fn error(error: &Error) -> Reply {
 /// An error of protocol v1.
 pub fn problem(error: &Error, id: RequestId) -> Reply {
     let mut reply = reply(status(error), PROBLEM, v1::problem(error, id));
-    if passes(error) {
-        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    if let Some(after) = retry_after(error) {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));
+    }
+    if let Some(announced) = Announced::refused(error) {
+        announced.insert(reply.headers_mut());
     }
     if let Some(challenge) = challenge(error) {
         reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -73,9 +79,11 @@ pub fn status(error: &Error) -> StatusCode {
     StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Whether `Retry-After` goes with it (RFC 9110 section 10.2.3).
-fn passes(error: &Error) -> bool {
-    error.kind.retry() && error.kind != Kind::TooSlow
+/// What `Retry-After` says with it (RFC 9110 section 10.2.3), in seconds.
+fn retry_after(error: &Error) -> Option<u64> {
+    let passes = error.kind.retry() && error.kind != Kind::TooSlow;
+    let known = error.retry.as_ref().map(|retry| seconds_up(retry.after).max(1));
+    passes.then_some(known.unwrap_or(RETRY_AFTER_S))
 }
 
 /// Asks hyper to end the connection after this answer.
@@ -101,6 +109,8 @@ pub struct Head<'a> {
     pub error: Option<&'a Error>,
     /// Whether it is an answer of protocol v1.
     pub v1: bool,
+    /// The limits in force, if the request was charged.
+    pub limits: Option<&'a Announced>,
 }
 
 impl Head<'_> {
@@ -123,8 +133,11 @@ impl Head<'_> {
             line(&["access-control-expose-headers: ", EXPOSED]);
         }
         line(&["cache-control: ", if self.body_bytes.is_some() { "no-store" } else { "no-store, no-transform" }]);
-        if self.error.is_some_and(passes) {
-            line(&["retry-after: ", RETRY_AFTER]);
+        if let Some(after) = self.error.and_then(retry_after) {
+            line(&["retry-after: ", &after.to_string()]);
+        }
+        if let Some(announced) = self.error.and_then(Announced::refused).as_ref().or(self.limits) {
+            line(&[announced.lines().trim_end()]);
         }
         if let Some(challenge) = self.error.and_then(challenge) {
             line(&["www-authenticate: ", challenge]);
@@ -169,8 +182,11 @@ impl Head<'_> {
         }
         let cache = if self.body_bytes.is_some() { "no-store" } else { "no-store, no-transform" };
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-        if self.error.is_some_and(passes) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        if let Some(after) = self.error.and_then(retry_after) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+        }
+        if let Some(announced) = self.error.and_then(Announced::refused).as_ref().or(self.limits) {
+            announced.insert(&mut headers);
         }
         match self.body_bytes {
             Some(bytes) => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes)),
@@ -189,16 +205,16 @@ mod tests {
         let error = Error::new(Kind::MailboxFull, "");
         for body_bytes in [Some(7), None] {
             let (status, error) = (StatusCode::OK, Some(&error));
-            let head =
-                Head { status, content_type: JSON, close: true, body_bytes, error, v1: true }.text(&Access::Anybody);
+            let head = Head { status, content_type: JSON, close: true, body_bytes, error, v1: true, limits: None }
+                .text(&Access::Anybody);
             assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
             assert!(head.ends_with(" GMT\r\n\r\n"), "{head}");
             assert_eq!(head.matches("\r\n\r\n").count(), 1);
             assert_eq!(head.contains("content-length: 7\r\n"), body_bytes.is_some());
             let of_connection = |line: &&str| line.starts_with("connection: ") || line.starts_with("date: ");
             let mut by_hand: Vec<&str> = head.trim_end().lines().skip(1).filter(|line| !of_connection(line)).collect();
-            let headers =
-                Head { status, content_type: JSON, close: true, body_bytes, error, v1: true }.headers(&Access::Anybody);
+            let headers = Head { status, content_type: JSON, close: true, body_bytes, error, v1: true, limits: None }
+                .headers(&Access::Anybody);
             let line =
                 |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("text"));
             let mut by_hyper: Vec<String> = headers.iter().map(line).collect();

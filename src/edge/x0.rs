@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::{Method, StatusCode, http::request::Parts};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Doors,
@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    gate::{Origin, Who},
+    gate::{Origin, Who, limits::What},
     id::{RequestId, SessionId},
+    lifecycle::Phase,
     wire::x0::{self, Path, Request},
 };
 
@@ -29,6 +30,8 @@ pub struct Park {
     mode: Mode,
     close: bool,
     deadline: Instant,
+    /// When it is let in, if not at once.
+    entry: Option<Instant>,
     id: RequestId,
 }
 
@@ -44,16 +47,18 @@ pub async fn handle(path: Path, parts: &Parts, body: hyper::body::Incoming, door
     let arrived = Instant::now();
     let close = http::ends_after(parts);
     let answer = match read(path, parts, body, doors).await {
-        Ok(request) => carry_out(request, http::origin(parts, visit), http::authorization(parts), doors).await,
+        Ok(request) => carry_out(request, http::origin(parts, visit, doors), http::authorization(parts), doors).await,
         Err(refusal) => Err(refusal),
     };
     match answer {
         Ok(Answer::Text(text)) => Done::Now(reply::json(text)),
         Ok(Answer::Wait(who, session, mode)) => {
             let deadline = arrived + doors.config.wait;
-            Done::Outside(Outside::X0(Park { who, session, mode, close, deadline, id: visit.id }))
+            let entry = doors.entry(&who, visit.caller);
+            Done::Outside(Outside::X0(Park { who, session, mode, close, deadline, entry, id: visit.id }))
         }
         Err(Refusal { error, close }) => {
+            let error = doors.temper(error, http::origin(parts, visit, doors)).await;
             doors.refused(&error, visit.id);
             hold_back(doors).await;
             let reply = reply::json(error_text(path.is_legacy(), &error));
@@ -115,26 +120,31 @@ async fn carry_out(
         Request::Nothing => Ok(Answer::Text("")),
         Request::Send { from, to, payload } => {
             count("x0", "set");
+            doors.pace(What::Send, &who, from.as_str()).await?;
             doors.post.send(who, from, to, payload).await?;
             Ok(Answer::Text(x0::ACCEPTED))
         }
         Request::Receive(session) => {
             count("x0", "get");
             let (who, session) = doors.post.claim(who, session)?;
+            doors.pace(What::Poll, &who, session.as_str()).await?;
             Ok(Answer::Wait(who, session, Mode::Take))
         }
         Request::Remove(session) => {
             count("x0", "del");
+            doors.pace(What::Poll, &who, session.as_str()).await?;
             doors.post.remove(who, session).await?;
             Ok(Answer::Text(x0::NOTHING))
         }
         Request::Show(session) => {
             count("legacy", "get");
             let (who, session) = doors.post.claim(who, session)?;
+            doors.pace(What::Poll, &who, session.as_str()).await?;
             Ok(Answer::Wait(who, session, Mode::Show))
         }
         Request::RemoveShown(session) => {
             count("legacy", "del");
+            doors.pace(What::Poll, &who, session.as_str()).await?;
             doors.post.remove_shown(who, session).await?;
             Ok(Answer::Text(x0::LEGACY_NOTHING))
         }
@@ -155,6 +165,11 @@ async fn hold_back(doors: &Doors) {
 /// Waits for mail and answers. Returns whether the connection can serve another request.
 pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
     let legacy = park.mode == Mode::Show;
+    if let Some(entry) = park.entry
+        && !wait_for(entry.min(park.deadline), line, doors).await
+    {
+        return false;
+    }
     let (outcome, ended) = match doors.post.receive(&park.who, park.session.clone(), park.mode) {
         Ok(receiver) => listen(receiver, &park, line, doors).await,
         Err(error) => (Err(error), false),
@@ -172,8 +187,15 @@ pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
     };
     let close = park.close || ended || doors.life.is_draining();
     let body_bytes = Some(body.len());
-    let head =
-        reply::Head { status: StatusCode::OK, content_type: reply::JSON, close, body_bytes, error: None, v1: false };
+    let head = reply::Head {
+        status: StatusCode::OK,
+        content_type: reply::JSON,
+        close,
+        body_bytes,
+        error: None,
+        v1: false,
+        limits: None,
+    };
     // What the client sent before its answer proves nothing of it. What the runtime has not heard of yet is missed here,
     // and counts as sent after; x0's pages never send ahead.
     line.note_what_is_there(doors.config.header_bytes);
@@ -184,6 +206,15 @@ pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
     match lease {
         Some(lease) => settle_or_return(lease, line, close, &park).await,
         None => !close,
+    }
+}
+
+/// Waits until a receiver is let in; false if its client goes before.
+async fn wait_for(entry: Instant, line: &mut impl Line, doors: &Doors) -> bool {
+    tokio::select! {
+        () = sleep_until(entry) => true,
+        () = doors.life.reached(Phase::Draining) => true,
+        _ = line.ended(Some(doors.config.header_bytes)) => false,
     }
 }
 

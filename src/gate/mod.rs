@@ -15,7 +15,9 @@ use crate::{
 };
 
 mod crypto;
+pub mod forwarded;
 pub mod keys;
+pub mod limits;
 mod origin;
 pub mod policy;
 pub mod signed;

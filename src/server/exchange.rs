@@ -1,16 +1,16 @@
-//! What of the HTTP side can be exchanged while it runs: certificates, and the list of pages.
+//! What of the HTTP side can be exchanged while it runs: certificates, the list of pages, and limits.
 
 use std::path::PathBuf;
 
 use super::reload::{Commit, Part, Settings};
 use crate::{
     edge::{cors::Pages, tls::Identity},
-    gate::Origins,
+    gate::{Origins, limits::Limits},
 };
 
 /// All of it.
-pub fn parts(pages: &Pages, identity: Option<&Identity>) -> Vec<Box<dyn Part>> {
-    let mut parts: Vec<Box<dyn Part>> = vec![Box::new(pages.clone())];
+pub fn parts(pages: &Pages, identity: Option<&Identity>, limits: &Limits) -> Vec<Box<dyn Part>> {
+    let mut parts: Vec<Box<dyn Part>> = vec![Box::new(pages.clone()), Box::new(limits.clone())];
     parts.extend(identity.map(|identity| Box::new(identity.clone()) as Box<dyn Part>));
     parts
 }
@@ -26,6 +26,13 @@ impl Part for Identity {
         let config = Identity::prepare(self, files).map_err(|error| vec![format!("TLS: {error}")])?;
         let identity = self.clone();
         Ok(Box::new(move || identity.show(config)))
+    }
+}
+
+impl Part for Limits {
+    fn prepare(&self, settings: &Settings) -> Result<Commit, Vec<String>> {
+        let (limits, new) = (self.clone(), settings.http().limits.clone());
+        Ok(Box::new(move || limits.exchange(new)))
     }
 }
 

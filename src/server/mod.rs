@@ -8,7 +8,7 @@ use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use nix::unistd::geteuid;
 use tokio::{
     signal::unix::Signal,
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Semaphore, mpsc},
     time::{sleep, timeout},
 };
 
@@ -19,11 +19,12 @@ use crate::{
         control::{self, Control, Heir, Heirs, Unfit},
         cors::Pages,
         gateway::Link,
+        limits::Tolls,
         listen,
         post::Post,
         tls::{Entrance, Identity},
     },
-    gate::{Gate, Keys, Origins},
+    gate::{Gate, Keys, Origins, limits::Limits as Rates},
     hub::{Bells, Hub, Ttl},
     inherit::Inherited,
     lifecycle::{Crowd, Lifecycle, Phase, Task},
@@ -135,6 +136,7 @@ struct Relay {
     guests: Crowd,
     gateways: Crowd,
     settings: Live<Report>,
+    limits: Rates,
 }
 
 /// A relay that has all that it needs but its mailboxes.
@@ -197,9 +199,10 @@ impl Prepared {
             settings: Live::default(),
             identity,
             pages: Pages::new(Origins::new(&config.http.origins)),
+            limits: Rates::new(config.http.limits.clone()),
             config,
         };
-        let parts = exchange::parts(&relay.pages, relay.identity.as_ref());
+        let parts = exchange::parts(&relay.pages, relay.identity.as_ref(), &relay.limits);
         let told =
             reload::Told { report: relay.settings.clone(), metrics: Arc::clone(&relay.metrics), clock: life.clock };
         let open = relay.open(&sockets, &life)?;
@@ -255,7 +258,8 @@ impl Relay {
             v1: Some(self.config.v1),
             life: life.clone(),
             metrics: Arc::clone(&self.metrics),
-            crowded: Notify::new(),
+            guests: Arc::default(),
+            tolls: Tolls::new(self.limits.clone()),
         });
         let http = open_doors(sockets, self.identity.as_ref(), &doors)?;
         Ok(Open { http, control, tasks })
@@ -281,6 +285,7 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         ));
     }
     give_up_privileges(&config.process)?;
+    let limits = Rates::new(config.http.limits.clone());
     let (link, task) = Link::open(config.socket.clone(), &life, Arc::clone(&metrics));
     let doors = Arc::new(Doors {
         post: Post::There(link.clone()),
@@ -290,7 +295,8 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         v1: None,
         life: life.clone(),
         metrics: Arc::clone(&metrics),
-        crowded: Notify::new(),
+        guests: Arc::default(),
+        tolls: Tolls::new(limits.clone()),
     });
     let told = reload::Told { report: Live::default(), metrics, clock: life.clock };
     let http = open_doors(&sockets, identity.as_ref(), &doors)?;
@@ -306,7 +312,7 @@ pub fn gateway(config: config::Gateway, inherited: Inherited) -> Result<Server, 
         sockets,
         open: Open { http, control: mpsc::channel(1).1, tasks: vec![task] },
         role: Role::Gateway(link),
-        parts: exchange::parts(&pages, identity.as_ref()),
+        parts: exchange::parts(&pages, identity.as_ref(), &limits),
         told,
         reload: None,
     })

@@ -30,9 +30,18 @@ browser_tests() {
   cargo build --locked && npm_tests tests/browser
 }
 
+denied() {
+  command -v cargo-deny >/dev/null || {
+    echo 'SKIPPED cargo deny: no cargo-deny (cargo install --locked cargo-deny, which takes a while)'
+    return
+  }
+  cargo deny check bans licenses sources
+}
+
 phase 'install what is missing' tests/ops/install.sh
 phase 'cargo fmt' cargo fmt --check
 phase 'cargo clippy' cargo clippy --locked --all-targets -- -D warnings
+phase 'cargo deny' denied
 # With the output of tests that pass: that is where they say what they measured, or skipped.
 # More threads than processors: many tests wait for a relay's clock, and none depends on the machine's speed.
 phase 'cargo test' cargo test --locked -- --show-output --test-threads=8

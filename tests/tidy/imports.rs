@@ -26,6 +26,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("lifecycle", 2),
     ("live", 2),
     ("metrics", 2),
+    ("rate", 2),
     ("settings", 2),
 ];
 

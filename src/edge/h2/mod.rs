@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::{
     Doors,
+    guests::Stay,
     http::{self, Routed, Visit},
     outside,
     tls::Tcp,
@@ -44,7 +45,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
-pub async fn serve(tls: Box<TlsStream<Tcp>>, caller: Caller, doors: Arc<Doors>) {
+pub async fn serve(tls: Box<TlsStream<Tcp>>, caller: Caller, stay: &Stay, doors: Arc<Doors>) {
     let conn = Arc::new(Conn::new(caller, Arc::clone(tls.get_ref().0.under())));
     let service = {
         let (doors, conn) = (Arc::clone(&doors), Arc::clone(&conn));
@@ -80,6 +81,7 @@ pub async fn serve(tls: Box<TlsStream<Tcp>>, caller: Caller, doors: Arc<Doors>) 
                 }
                 progress.map(drop)
             });
+            let away = conn.can_make_room(idle).then(|| stay.idle());
             let look_at = leaving.filter(|_| idle).unwrap_or_else(|| conn.look_at(idle, &doors.config));
             tokio::select! {
                 biased;
@@ -87,7 +89,10 @@ pub async fn serve(tls: Box<TlsStream<Tcp>>, caller: Caller, doors: Arc<Doors>) 
                 () = doors.life.reached(Phase::Draining), if leaving.is_none() => {
                     leaving = Some(Instant::now() + LEAVE_WITHIN);
                 }
-                () = doors.crowded.notified(), if conn.can_make_room(idle) => break,
+                () = stay.has_to_leave(), if away.is_some() => {
+                    doors.metrics.displaced.inc();
+                    break;
+                }
                 () = conn.flooded() => {
                     tracing::debug!(connection = caller.connection, "it resets its requests faster than they are served");
                     break;

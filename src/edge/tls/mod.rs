@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Doors, connection, cors::Access, h2, reply, turn::Caller};
+use super::{Doors, connection, cors::Access, guests::Stay, h2, reply, turn::Caller};
 use crate::{
     error::{Error, Kind},
     lifecycle::Phase,
@@ -96,21 +96,26 @@ impl Drop for Listed<'_> {
 }
 
 /// Serves a connection to an address that speaks TLS until it ends.
-pub async fn serve(tcp: TcpStream, caller: Caller, entrance: Arc<Entrance>, doors: Arc<Doors>) {
+pub async fn serve(tcp: TcpStream, caller: Caller, stay: &Stay, entrance: Arc<Entrance>, doors: Arc<Doors>) {
     let deadline = Instant::now() + doors.config.header_timeout;
+    let idle = stay.idle();
     let entered = tokio::select! {
         entered = Box::pin(entrance.enter(tcp, caller.connection)) => entered,
         () = too_late(deadline, &doors) => Err(io::ErrorKind::TimedOut.into()),
-        () = doors.crowded.notified() => return,
+        () = stay.has_to_leave() => {
+            doors.metrics.displaced.inc();
+            return;
+        }
     };
+    drop(idle);
     match entered {
         Ok(Entered::Tls(tls)) => {
             drop(entrance);
             let protocol = tls.get_ref().1.alpn_protocol();
             if protocol == Some(identity::H2) {
-                Box::pin(h2::serve(tls, caller, doors)).await;
+                Box::pin(h2::serve(tls, caller, stay, doors)).await;
             } else {
-                connection::secure(tls, caller, doors).await;
+                connection::secure(tls, caller, stay, doors).await;
             }
         }
         Ok(Entered::Plain(tcp)) => not_here(tcp, &doors).await,
@@ -136,7 +141,15 @@ async fn not_here(mut tcp: TcpStream, doors: &Doors) {
     doors.metrics.error(error.kind);
     let body = wire::x0::error(&error, false);
     let (status, body_bytes) = (reply::status(&error), Some(body.len()));
-    let head = reply::Head { status, content_type: reply::JSON, close: true, body_bytes, error: None, v1: false };
+    let head = reply::Head {
+        status,
+        content_type: reply::JSON,
+        close: true,
+        body_bytes,
+        error: None,
+        v1: false,
+        limits: None,
+    };
     let text = head.text(&Access::Nobody) + &body;
     let answer = async {
         tcp.write_all(text.as_bytes()).await?;

@@ -12,6 +12,7 @@ use super::{
     super::{
         Doors,
         lease::{CALM, PATIENCE, PATIENCE_CLOSING, PAUSE_FIRST, PAUSE_LAST},
+        limits::Announced,
         line::Line,
         reply,
         socket::Fate,
@@ -34,12 +35,13 @@ pub struct Park {
     who: Who,
     events: v1::Events,
     id: RequestId,
+    limits: Option<Box<Announced>>,
 }
 
 impl Park {
     /// A request that is read.
-    pub fn new(who: Who, events: v1::Events, id: RequestId) -> Self {
-        Self { who, events, id }
+    pub fn new(who: Who, events: v1::Events, limits: Option<Box<Announced>>, id: RequestId) -> Self {
+        Self { who, events, id, limits }
     }
 }
 
@@ -78,8 +80,15 @@ async fn refuse(error: &Error, park: &Park, line: &mut impl Line, doors: &Doors)
     doors.refused(error, park.id);
     let body = v1::problem(error, park.id);
     let (status, body_bytes) = (reply::status(error), Some(body.len()));
-    let head =
-        reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error), v1: true };
+    let head = reply::Head {
+        status,
+        content_type: reply::PROBLEM,
+        close: true,
+        body_bytes,
+        error: Some(error),
+        v1: true,
+        limits: None,
+    };
     line.answer(&head, body, doors.config.write_timeout).await
 }
 
@@ -115,7 +124,15 @@ impl<'a, L: Line> Talk<'a, L> {
 
     async fn run(mut self) -> io::Result<()> {
         let (status, content_type) = (StatusCode::OK, reply::EVENTS);
-        let head = reply::Head { status, content_type, close: true, body_bytes: None, error: None, v1: true };
+        let head = reply::Head {
+            status,
+            content_type,
+            close: true,
+            body_bytes: None,
+            error: None,
+            v1: true,
+            limits: self.park.limits.as_deref(),
+        };
         let welcome = v1::events_head(&self.park.events.session, self.position);
         let result = self.line.begin(&head, &welcome, self.doors.config.write_timeout).await;
         self.wrote(result)?;

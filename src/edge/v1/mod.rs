@@ -16,12 +16,13 @@ use hyper::{
 use super::{
     Doors,
     http::{self, Done, Visit},
+    limits::Announced,
     outside::Outside,
     reply::{self, Reply},
 };
 use crate::{
     error::{Error, Kind},
-    gate::{Gate, TICKET_LIFE, Who},
+    gate::{Gate, TICKET_LIFE, Who, limits::What},
     hub::{self, Haste, Hub},
     id::SessionId,
     settings,
@@ -103,15 +104,24 @@ pub fn is_at(path: &str) -> bool {
 
 /// Serves a request of protocol v1, as far as it needs no waiting.
 pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
-    let id = visit.id;
+    let (id, mut paid) = (visit.id, None);
     let answer = match Place::of(parts.uri.path()) {
-        Some(place) => serve(&place, &parts, body, doors, visit).await.map_err(|refusal| (refusal, Some(place))),
+        Some(place) => {
+            serve(&place, &parts, body, doors, visit, &mut paid).await.map_err(|refusal| (refusal, Some(place)))
+        }
         None => Err((Error::new(Kind::NotFound, "nothing lives here; /docs says what does").into(), None)),
     };
     match answer {
-        Ok(Answer::Now(status, text)) => Done::Now(with_exposed(reply::reply(status, reply::JSON, text))),
+        Ok(Answer::Now(status, text)) => {
+            let mut reply = with_exposed(reply::reply(status, reply::JSON, text));
+            if let Some(paid) = paid {
+                Announced::insert(&paid, reply.headers_mut());
+            }
+            Done::Now(reply)
+        }
         Ok(Answer::Outside(outside)) => Done::Outside(outside),
         Err((Refusal { error, close }, place)) => {
+            let error = doors.temper(error, http::origin(&parts, visit, doors)).await;
             doors.refused(&error, id);
             let mut reply = with_exposed(reply::problem(&error, id));
             let headers = reply.headers_mut();
@@ -154,6 +164,7 @@ async fn serve(
     body: Incoming,
     doors: &Arc<Doors>,
     visit: Visit,
+    paid: &mut Option<Box<Announced>>,
 ) -> Result<Answer, Refusal> {
     let id = visit.id;
     let lost = |error| Refusal { error, close: true };
@@ -161,7 +172,7 @@ async fn serve(
     // A body that is not asked for must not be taken for the next request.
     let body = http::body(body, &doors.config).await.map_err(lost)?;
     let Desk { hub, gate, limits, .. } = desk(doors)?;
-    let origin = http::origin(parts, visit);
+    let origin = http::origin(parts, visit, doors);
     let query = parts.uri.query();
     // A ticket stands for all other credentials, where there can be none.
     let ticket = match (place, v1::ticket_in(query)) {
@@ -175,12 +186,17 @@ async fn serve(
     let of_ticket = of_ticket.as_ref();
     let count = |verb| doors.metrics.request("v1", verb);
     let ok = |text| Ok(Answer::Now(StatusCode::OK, text));
+    let mut charge = |what, session: &str| -> Result<(), Error> {
+        *paid = Announced::paid(&doors.charge(what, &who, session)?).map(Box::new);
+        Ok(())
+    };
     match (place, &parts.method) {
         (Place::Messages, &Method::POST) => {
             check_json(&parts.headers)?;
             let key = parts.headers.get(&IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
             let draft = v1::draft(&body, key, &limits)?;
             count("send");
+            charge(What::Send, &draft.from)?;
             let sent = gate.send(&who, &draft.from, draft.to.clone())?;
             let accepted = hub.send(sent, for_hub(draft, &who)).await?;
             let text = v1::accepted(&accepted.id, accepted.recipients, accepted.duplicate);
@@ -189,12 +205,16 @@ async fn serve(
         (Place::Messages, &Method::GET) => {
             let poll = v1::poll(query)?;
             count("poll");
-            Ok(Answer::Outside(Outside::Poll(poll::Park::new(who, poll, http::ends_after(parts), &doors.config, id))))
+            charge(What::Poll, poll.session.as_str())?;
+            doors.enter(&who, visit.caller)?;
+            let (close, limits) = (http::ends_after(parts), paid.take());
+            Ok(Answer::Outside(Outside::Poll(poll::Park::new(who, poll, close, limits, &doors.config, id))))
         }
         (Place::Ack, &Method::POST) => {
             check_json(&parts.headers)?;
             let v1::Ack { session, cursor } = v1::ack(&body)?;
             count("ack");
+            charge(What::Poll, session.as_str())?;
             let admission = gate.receive(&who, session)?;
             ok(v1::acked(hub.acknowledge(&admission, cursor, Haste::Safe).await?))
         }
@@ -206,10 +226,15 @@ async fn serve(
             }
             let events = v1::events(query, last, said, of_ticket)?;
             count("events");
-            Ok(Answer::Outside(Outside::Events(events::Park::new(who, events, id))))
+            charge(What::Poll, events.session.as_str())?;
+            doors.enter(&who, visit.caller)?;
+            Ok(Answer::Outside(Outside::Events(events::Park::new(who, events, paid.take(), id))))
         }
         (Place::Socket, &Method::GET) => {
-            let park = ws::Park::new(who, v1::attach(query, of_ticket)?, parts, id)?;
+            let attach = v1::attach(query, of_ticket)?;
+            charge(What::Poll, attach.session.as_str())?;
+            doors.enter(&who, visit.caller)?;
+            let park = ws::Park::new(who, attach, parts, id)?;
             count("ws");
             Ok(Answer::Outside(Outside::Socket(park)))
         }
@@ -217,19 +242,24 @@ async fn serve(
             check_json(&parts.headers)?;
             let v1::TicketFor { session } = v1::ticket_for(&body)?;
             count("ticket");
+            charge(What::Poll, session.as_str())?;
             let (who, session) = gate.claim(who, session)?;
             let ticket = gate.ticket(&who, session.clone())?;
             Ok(Answer::Now(StatusCode::CREATED, v1::ticket(&ticket, &session, TICKET_LIFE)))
         }
         (Place::Session(session), &Method::GET) => {
-            let admission = gate.receive(&who, session.clone()?)?;
+            let session = session.clone()?;
+            charge(What::Poll, session.as_str())?;
+            let admission = gate.receive(&who, session)?;
             count("session");
             let info = hub.session(&admission).await?;
             let mailbox = &info.mailbox;
             ok(v1::session(&mailbox.session, mailbox.messages, info.receivers > 0, mailbox.seen))
         }
         (Place::SessionMessages(session), &Method::DELETE) => {
-            let admission = gate.receive(&who, session.clone()?)?;
+            let session = session.clone()?;
+            charge(What::Poll, session.as_str())?;
+            let admission = gate.receive(&who, session)?;
             count("purge");
             ok(v1::purged(hub.remove_all(&admission, Haste::Safe).await?))
         }

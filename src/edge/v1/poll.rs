@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Doors, lease, line::Line, reply},
+    super::{Doors, lease, limits::Announced, line::Line, reply},
     come_back, desk,
 };
 use crate::{
@@ -29,15 +29,23 @@ pub struct Park {
     close: bool,
     deadline: Instant,
     id: RequestId,
+    limits: Option<Box<Announced>>,
 }
 
 impl Park {
     /// A poll whose request is read. `close`: its connection ends with the answer.
-    pub fn new(who: Who, poll: v1::Poll, close: bool, config: &settings::Http, id: RequestId) -> Self {
+    pub fn new(
+        who: Who,
+        poll: v1::Poll,
+        close: bool,
+        limits: Option<Box<Announced>>,
+        config: &settings::Http,
+        id: RequestId,
+    ) -> Self {
         let deadline = Instant::now() + poll.wait.unwrap_or(config.wait);
         let messages = poll.limit.unwrap_or(usize::MAX).min(config.answer_messages);
         let max = Max { messages, bytes: config.answer_bytes };
-        Self { who, poll, max, close, deadline, id }
+        Self { who, poll, max, close, deadline, id, limits }
     }
 }
 
@@ -74,6 +82,7 @@ pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
         body_bytes: Some(body.len()),
         error: answer.as_ref().err(),
         v1: true,
+        limits: park.limits.as_deref(),
     };
     // What the client sent before its answer proves nothing of it.
     line.note_what_is_there(doors.config.header_bytes);

@@ -167,8 +167,10 @@ pub(super) fn described(error: &Error) -> String {
             error.about.iter().map(|session| json::quote(&format!("session:{session}"))).collect();
         format!(r#","addresses":[{}]"#, addresses.join(","))
     };
+    let after = error.retry.as_ref().map(|retry| format!(r#","retry_after":{}"#, seconds(retry.after)));
+    let after = after.unwrap_or_default();
     format!(
-        r#""title":{},"status":{},"detail":{},"kind":"{}"{addresses}"#,
+        r#""title":{},"status":{},"detail":{},"kind":"{}"{addresses}{after}"#,
         json::quote(error.kind.title()),
         error.kind.status(),
         json::quote(&error.detail),

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cursor::Cursor,
     error::Error,
-    gate::{Change, Watch, Who},
+    gate::{Change, Watch, Who, limits::What},
     hub::{Accepted, Event, Later, Stream},
     id::{RequestId, Secret, SessionId},
     mailbox::Max,
@@ -246,7 +246,8 @@ impl<'a, P: Peer> Talk<'a, P> {
                         self.pipe.text(v1::error_frame(reference.as_deref(), &error), false);
                     }
                     Order::Send { reference, draft } => {
-                        match self.desk.gate.send(&self.who, &draft.from, draft.to.clone()) {
+                        let paid = self.doors.charge(What::Send, &self.who, &draft.from);
+                        match paid.and_then(|_| self.desk.gate.send(&self.who, &draft.from, draft.to.clone())) {
                             Ok(admission) => {
                                 self.sends.add(reference, self.desk.hub.send(admission, for_hub(draft, &self.who)))
                             }

@@ -97,8 +97,15 @@ async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors
     doors.refused(error, id);
     let body = v1::problem(error, id);
     let (status, body_bytes) = (reply::status(error), Some(body.len()));
-    let head =
-        reply::Head { status, content_type: reply::PROBLEM, close: true, body_bytes, error: Some(error), v1: true };
+    let head = reply::Head {
+        status,
+        content_type: reply::PROBLEM,
+        close: true,
+        body_bytes,
+        error: Some(error),
+        v1: true,
+        limits: None,
+    };
     socket.answer(&head, body, doors.config.write_timeout).await
 }
 

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use hyper::Request;
 use tokio::{
     io::duplex,
-    sync::{Notify, Semaphore, oneshot},
+    sync::{Semaphore, oneshot},
     time::Duration,
 };
 
 use super::super::{client::Client, *};
 use crate::edge::cors::Pages;
 use crate::{
-    edge::post::Post,
+    edge::{limits::Tolls, post::Post},
     error::Kind,
     gate::{self, Admission, Gate, Origins},
     hub::{Accepted, Bells, Draft, Hub, Later, Ttl},
@@ -84,6 +84,7 @@ impl Store for Slow {
 
 pub fn http() -> settings::Http {
     settings::Http {
+        limits: settings::Limits::default(),
         tls_listen: Vec::new(),
         tls: None,
         origins: vec!["*".to_owned()],
@@ -143,7 +144,8 @@ impl World {
             v1: Some(settings::V1 { window: WINDOW, keepalive: KEEPALIVE, ttl_max: hour }),
             life: life.clone(),
             metrics: Arc::default(),
-            crowded: Notify::new(),
+            guests: Arc::default(),
+            tolls: Tolls::new(gate::limits::Limits::new(settings::Limits::default())),
         });
         Self { doors, hub, gate, store, life }
     }
