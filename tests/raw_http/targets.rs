@@ -135,6 +135,14 @@ fn paths_are_literal() {
         "/set/../get",
         "/metrics/",
         "/healthz/x",
+        "/assets",
+        "/assets/",
+        "/assets/../get",
+        "/assets/..%2f..%2f..%2fetc/passwd",
+        "/assets/%2e%2e/openapi.json",
+        "/assets//try.js",
+        "/assets/try.js%00.css",
+        "/docs/../assets/try.js",
     ];
     for path in tricks {
         let answer = stage.answer(path, post(path, &body));
