@@ -24,6 +24,17 @@ class Figures:
         values = self.all(*key, **more)
         return statistics.median(values) if values else None
 
+    def ratio(self, one, other, *, x=None):
+        """The median of the rounds' own ratios: what a round has suffered, both of its sides have. Each side is a name, a
+        server and a key."""
+        pairs = zip(self.all(*one, x=x), self.all(*other, x=x))
+        ratios = [a / b for a, b in pairs if b]
+        return statistics.median(ratios) if ratios else None
+
+    def spread(self, one, other, *, x=None):
+        ratios = [a / b for a, b in zip(self.all(*one, x=x), self.all(*other, x=x)) if b]
+        return f'{number(min(ratios))} to {number(max(ratios))}' if len(ratios) > 1 else '—'
+
     def points(self, name, server, key):
         xs = sorted({r['x'] for r in self.results if r['name'] == name and r['server'] == server and 'x' in r})
         points = [(x, self.median(name, server, key, x=x)) for x in xs]
@@ -58,33 +69,36 @@ def table(head, rows):
 
 
 def targets(f):
-    rate, cpu = 'messages_per_second', 'server_cpu_us_each'
+    rate, cpu, asked = 'messages_per_second', 'server_cpu_us_each', 'requests_per_second'
     p99 = 'send_to_receive_us/p99'
     many = max([r['x'] for r in f.results if r['name'] == 'latency' and 'x' in r], default=None)
     most = max([r['x'] for r in f.results if r['name'] == 'parked' and 'x' in r], default=None)
-    # Half of the floor's requests are sends, half are polls: the slower of the two is what a message waits for.
-    floor_p99 = f.median('latency', 'floor', 'send_to_answer_us/p99', x=many)
     by_pairs = f.points('pairs', 'relay', rate)
     lowest = ratio(min((y for _, y in by_pairs), default=None), max((y for _, y in by_pairs), default=None))
-    busy = lambda kind: f.median('parked', kind, 'server_cpu_us_per_poll', x=most)
-    m = f.median
+    floor_send = ('latency', 'floor', 'send_to_answer_us/p99')
+
+    def against(one, other, x=None):
+        return f.ratio(one, other, x=x), f.spread(one, other, x=x)
+
+    alone = lambda value: (value, '—')
     rows = [
-        ('relayed x0 messages a second, 64 pairs, against the floor: in memory', ratio(m('x0', 'relay', rate), m('x0', 'floor', rate)), 0.90, False),
-        ('the same with `--data-dir`, synced before each answer', ratio(m('x0', 'disk', rate), m('x0', 'floor', rate)), 0.75, False),
-        ('the same in memory, against nchan', ratio(m('x0', 'relay', rate), m('x0', 'nchan', rate)), 1.0, False),
-        ('processor time of a message, against nchan', ratio(m('x0', 'relay', cpu), m('x0', 'nchan', cpu)), 1.0, True),
-        ('over WebSocket (32 in flight), against x0 polling', ratio(m('ws-32', 'relay', rate), m('x0', 'relay', rate)), 3.0, False),
-        (f'send to receive, p99, {number(many, 0)} parked, against the floor\'s send: in memory', ratio(m('latency', 'relay', p99, x=many), floor_p99), 1.3, True),
-        ('the same on disk', ratio(m('latency', 'disk', p99, x=many), floor_p99), 4.0, True),
-        (f'KiB of a parked poll on its second wait, {number(most, 0)} of them', m('parked', 'relay', 'kib_each_second_wait', x=most), 4.0, True),
-        ('KiB of an idle WebSocket', m('parked-ws', 'relay', 'kib_each'), 8.0, True),
-        ('processor time of a re-poll, against the floor', ratio(busy('relay'), busy('floor')), 1.3, True),
-        ('stuck pollers', m('stuck', 'relay', 'stuck'), 0, True),
-        ('preflights a second, against the floor', ratio(m('preflight', 'relay', 'requests_per_second'), m('preflight', 'floor', 'requests_per_second')), 1.0, False),
-        ('worst of 1 to 4,096 pairs, against the best', lowest, 0.85, False),
+        ('relayed x0 messages a second, 64 pairs, against the floor: in memory', against(('x0', 'relay', rate), ('x0', 'floor', rate)), 0.90, False),
+        ('the same with `--data-dir`, synced before each answer', against(('x0', 'disk', rate), ('x0', 'floor', rate)), 0.75, False),
+        ('the same in memory, against nchan', against(('x0', 'relay', rate), ('x0', 'nchan', rate)), 1.0, False),
+        ('processor time of a message, against nchan', against(('x0', 'relay', cpu), ('x0', 'nchan', cpu)), 1.0, True),
+        ('over WebSocket (32 in flight), against x0 polling', against(('ws-32', 'relay', rate), ('x0', 'relay', rate)), 3.0, False),
+        (f"send to receive, p99, {number(many, 0)} parked, against the answer to the floor's send: in memory", against(('latency', 'relay', p99), floor_send, many), 1.3, True),
+        ('the same on disk', against(('latency', 'disk', p99), floor_send, many), 4.0, True),
+        (f'KiB of a parked poll on its second wait, {number(most, 0)} of them', alone(f.median('parked', 'relay', 'kib_each_second_wait', x=most)), 4.0, True),
+        ('KiB of an idle WebSocket', alone(f.median('parked-ws', 'relay', 'kib_each')), 8.0, True),
+        ('processor time of a re-poll, against the floor', against(('parked', 'relay', 'server_cpu_us_per_poll'), ('parked', 'floor', 'server_cpu_us_per_poll'), most), 1.3, True),
+        ('stuck pollers', alone(f.median('stuck', 'relay', 'stuck')), 0, True),
+        ('preflights a second, against the floor', against(('preflight', 'relay', asked), ('preflight', 'floor', asked)), 1.0, False),
+        ('worst of 1 to 4,096 pairs, against the best', alone(lowest), 0.85, False),
     ]
-    shown = [(what, number(value), ('at most ' if most else 'at least ') + f'{bound:g}', reached(value, bound, most)) for what, value, bound, most in rows]
-    return table(['figure', 'measured', 'to reach', 'reached'], shown)
+    shown = [(what, number(value), spread, ('at most ' if most else 'at least ') + f'{bound:g}', reached(value, bound, most))
+             for what, (value, spread), bound, most in rows]
+    return table(['figure', 'median of the rounds', 'rounds', 'to reach', 'reached'], shown)
 
 
 def throughput(f):
@@ -94,8 +108,7 @@ def throughput(f):
                                ('ws-32', 'relay', 'WebSocket, 32 in flight'), ('ws-32', 'disk', 'WebSocket, 32 in flight, on disk')]:
         rate = f.all(name, server, 'messages_per_second')
         if rate:
-            base = f.median('x0', 'floor', 'messages_per_second')
-            rows.append((what, number(statistics.median(rate)), f'{number(min(rate))} to {number(max(rate))}', number(ratio(statistics.median(rate), base), 2),
+            rows.append((what, number(statistics.median(rate)), f'{number(min(rate))} to {number(max(rate))}', number(f.ratio((name, server, 'messages_per_second'), ('x0', 'floor', 'messages_per_second')), 2),
                          number(f.median(name, server, 'server_cpu_us_each'), 1), number(f.median(name, server, 'send_to_receive_us/p99'), 0), f'`{f.command(name, server)}`'))
     return table(['', 'messages/s', 'from … to', 'of the floor', 'server µs each', 'p99 µs', 'command'], rows)
 
