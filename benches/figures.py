@@ -214,7 +214,7 @@ def run(args):
             continue
         section(p)
         # After each: what is broken off keeps what it has.
-        about = dict(cores=os.cpu_count(), cpu=cpu, kernel=platform.release(), date=time.strftime('%Y-%m-%d'),
+        about = dict(cores=os.cpu_count(), cpu=cpu, kernel=platform.release().split("-")[0], date=time.strftime('%Y-%m-%d'),
                      seconds=round(time.time() - START), quick=args.quick, settings=p)
         names = {r['name'] for r in RESULTS}
         kept = [r for r in before if r['name'] not in names]
