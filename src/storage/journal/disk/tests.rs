@@ -160,7 +160,8 @@ async fn waiting_messages_share_a_sync() {
     let expected: Vec<_> = (0..200).map(|n| (n + 1, n.to_string())).collect();
     assert_eq!(mail(&store, "b").await, expected);
     let syncs = disk.syncs() - before;
-    assert!((1..100).contains(&syncs), "{syncs} syncs for 200 messages");
+    // How many depends on how fast they come; each with its own would be 200.
+    assert!((1..200).contains(&syncs), "{syncs} syncs for 200 messages");
 }
 
 #[tokio::test]
