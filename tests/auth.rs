@@ -41,12 +41,16 @@ fn secret() -> (tempfile::TempDir, PathBuf) {
 
 impl Stage {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[&str]) -> Self {
         let (dir, key) = secret();
         let keys = key.to_str().expect("UTF-8");
         // Failed logins are what these tests are made of; tests/rates.rs limits them.
         let no_limit = ["--failed-logins-per-address", "none"];
         let auth = ["--auth", "jwt,signed", "--jwt-keys", keys, "--signed-keys", keys];
-        let relay = Relay::start(&[&auth[..], &no_limit].concat());
+        let relay = Relay::start(&[&auth[..], &no_limit, more].concat());
         Self { relay, key, _dir: dir }
     }
 
@@ -270,6 +274,26 @@ fn what_is_revoked_ends_at_once_and_with_it_whoever_waits() {
     assert!(said.contains("revoked") && said.contains("3000"), "{said}");
     refused(&stage.ask("GET", "/v1/messages?session=ann-1", &token, ""), 401, "revoked");
     assert_eq!(stage.ask("GET", "/v1/messages?session=ann-1&wait=0", &stage.ann(), "").status, 200);
+}
+
+#[test]
+fn what_a_signed_session_sends_and_asks_counts_for_its_identity() {
+    // Addresses of this machine are exempt; identities are not.
+    let stage = Stage::with(&["--sends-per-principal", "2 per day", "--polls-per-principal", "2 per day"]);
+    let (signed, again) = (stage.session("tab-1", "1h"), stage.session("tab-1", "2h"));
+    let set = |signed: &str| x0::set_body(signed, "tab-2", "{}");
+    let ask = |path: &str, body: &str| stage.ask("POST", path, "", body).text().to_owned();
+    assert_eq!([ask("/set", &set(&signed)), ask("/set", &set(&again))], [ACCEPTED; 2]);
+    let third = ask("/set", &set(&signed));
+    assert!(third.contains("TooManyRequests"), "another signature makes no other identity: {third}");
+    let del = |signed: &str| format!(r#"{{"type":"DEL","session_src":"{signed}"}}"#);
+    for signed in [&signed, &again] {
+        assert!(ask("/del", &del(signed)).contains(r#""messages": null"#));
+    }
+    let third = ask("/del", &del(&signed));
+    assert!(third.contains("TooManyRequests"), "{third}");
+    // Another identity has its own.
+    assert_eq!(ask("/set", &set(&stage.session("tab-3", "1h"))), ACCEPTED);
 }
 
 #[test]

@@ -192,11 +192,15 @@ impl Lane {
     async fn one(self, kind: FrameKind, id: u64, body: &[u8]) {
         let request = x0::body(x0::Path::Handler, body, self.message_bytes);
         let done = match request {
-            Ok(Request::Send { from, to, payload }) => self.post.send(self.who.clone(), from, to, payload).await,
-            Ok(Request::Remove(session)) if kind == FrameKind::RemoveShown => {
-                self.post.remove_shown(self.who.clone(), session).await
-            }
-            Ok(Request::Remove(session)) => self.post.remove(self.who.clone(), session).await,
+            Ok(Request::Send { from, to, payload }) => match self.post.claim(self.who.clone(), from) {
+                Ok((who, from)) => self.post.send(&who, from, to, payload).await,
+                Err(error) => Err(error),
+            },
+            Ok(Request::Remove(session)) => match self.post.claim(self.who.clone(), session) {
+                Ok((who, session)) if kind == FrameKind::RemoveShown => self.post.remove_shown(&who, session).await,
+                Ok((who, session)) => self.post.remove(&who, session).await,
+                Err(error) => Err(error),
+            },
             Ok(_) => Err(Error::new(Kind::BadRequest, "this frame carries a SET or a DEL")),
             Err(error) => Err(error),
         };

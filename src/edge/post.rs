@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::gateway::{self, Link};
 use crate::{
     error::Error,
-    gate::{self, Admission, Gate, Origin, Watch, Who},
+    gate::{Gate, Origin, Watch, Who},
     hub::{self, Draft, Haste, Hub, Inbox, Next},
     id::SessionId,
     mailbox::Max,
@@ -77,16 +77,26 @@ impl Post {
         }
     }
 
-    /// Accepts a message. `from`, and whose mail is meant below, is as it was said: it may be a signed session, which
-    /// whoever keeps the mailboxes verifies.
+    /// Who asks, and as which session, by what the x0 dialect has for that: it may be a signed session. A gateway leaves
+    /// it as it is: whoever keeps the mailboxes verifies it.
+    ///
+    /// # Errors
+    /// A signed session that is no good.
+    pub fn claim(&self, who: Who, said: SessionId) -> Result<(Who, SessionId), Error> {
+        match self {
+            Post::Here(_, gate) => gate.claim(who, said),
+            Post::There(_) => Ok((who, said)),
+        }
+    }
+
+    /// Accepts a message. Here and below the caller's session was claimed.
     ///
     /// # Errors
     /// They may not; nothing was kept; or, behind a gateway whose server went away meanwhile, nobody knows.
-    pub async fn send(&self, who: Who, from: SessionId, to: SessionId, payload: Payload) -> Result<(), Error> {
+    pub async fn send(&self, who: &Who, from: SessionId, to: SessionId, payload: Payload) -> Result<(), Error> {
         match self {
             Post::Here(hub, gate) => {
-                let (who, from) = gate.claim(who, from)?;
-                let admission = gate.send(&who, from.as_str(), vec![to])?;
+                let admission = gate.send(who, from.as_str(), vec![to])?;
                 let Payload { json: payload, shape } = payload;
                 let draft = Draft { kind: "".into(), payload, shape, ttl: None, key: None };
                 hub.send(admission, draft).await.map(drop)
@@ -98,10 +108,10 @@ impl Post {
     /// Removes everything that waits for a session.
     ///
     /// # Errors
-    /// As the store's.
-    pub async fn remove(&self, who: Who, session: SessionId) -> Result<(), Error> {
+    /// They may not, or as the store's.
+    pub async fn remove(&self, who: &Who, session: SessionId) -> Result<(), Error> {
         match self {
-            Post::Here(hub, gate) => hub.remove_all(&admit(gate, who, session)?, Haste::Soon).await.map(drop),
+            Post::Here(hub, gate) => hub.remove_all(&gate.receive(who, session)?, Haste::Soon).await.map(drop),
             Post::There(link) => Box::pin(link.remove(&session)).await,
         }
     }
@@ -109,26 +119,15 @@ impl Post {
     /// Removes what a legacy client was shown last.
     ///
     /// # Errors
-    /// As the store's.
-    pub async fn remove_shown(&self, who: Who, session: SessionId) -> Result<(), Error> {
+    /// They may not, or as the store's.
+    pub async fn remove_shown(&self, who: &Who, session: SessionId) -> Result<(), Error> {
         match self {
-            Post::Here(hub, gate) => hub.settle_shown(&admit(gate, who, session)?).await.map(drop),
+            Post::Here(hub, gate) => hub.settle_shown(&gate.receive(who, session)?).await.map(drop),
             Post::There(link) => Box::pin(link.remove_shown(&session)).await,
         }
     }
 
-    /// Who asks, and as which session, by what the x0 dialect has for that. A gateway leaves it as it is.
-    ///
-    /// # Errors
-    /// A signed session that is no good.
-    pub fn claim(&self, who: Who, said: SessionId) -> Result<(Who, SessionId), Error> {
-        match self {
-            Post::Here(_, gate) => gate.claim(who, said),
-            Post::There(_) => Ok((who, said)),
-        }
-    }
-
-    /// Makes the caller, whose session was claimed, its newest receiver.
+    /// Makes the caller the session's newest receiver.
     ///
     /// # Errors
     /// It may not be.
@@ -169,12 +168,6 @@ async fn until_ended<T>(next: impl Future<Output = Result<T, Error>>, watch: &mu
         error = watch.ended() => Err(error),
         next = next => next,
     }
-}
-
-/// Lets a receiver of the x0 dialect in, whose session's name may be its credential.
-fn admit(gate: &Gate, who: Who, said: SessionId) -> Result<Admission<gate::Receive>, Error> {
-    let (who, session) = gate.claim(who, said)?;
-    gate.receive(&who, session)
 }
 
 impl Receiver {

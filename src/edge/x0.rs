@@ -120,35 +120,40 @@ async fn carry_out(
         Request::Nothing => Ok(Answer::Text("")),
         Request::Send { from, to, payload } => {
             count("x0", "set");
-            doors.pace(What::Send, &who, from.as_str()).await?;
-            doors.post.send(who, from, to, payload).await?;
+            let (who, from) = admit(What::Send, who, from, doors).await?;
+            doors.post.send(&who, from, to, payload).await?;
             Ok(Answer::Text(x0::ACCEPTED))
         }
         Request::Receive(session) => {
             count("x0", "get");
-            let (who, session) = doors.post.claim(who, session)?;
-            doors.pace(What::Poll, &who, session.as_str()).await?;
+            let (who, session) = admit(What::Poll, who, session, doors).await?;
             Ok(Answer::Wait(who, session, Mode::Take))
         }
         Request::Remove(session) => {
             count("x0", "del");
-            doors.pace(What::Poll, &who, session.as_str()).await?;
-            doors.post.remove(who, session).await?;
+            let (who, session) = admit(What::Poll, who, session, doors).await?;
+            doors.post.remove(&who, session).await?;
             Ok(Answer::Text(x0::NOTHING))
         }
         Request::Show(session) => {
             count("legacy", "get");
-            let (who, session) = doors.post.claim(who, session)?;
-            doors.pace(What::Poll, &who, session.as_str()).await?;
+            let (who, session) = admit(What::Poll, who, session, doors).await?;
             Ok(Answer::Wait(who, session, Mode::Show))
         }
         Request::RemoveShown(session) => {
             count("legacy", "del");
-            doors.pace(What::Poll, &who, session.as_str()).await?;
-            doors.post.remove_shown(who, session).await?;
+            let (who, session) = admit(What::Poll, who, session, doors).await?;
+            doors.post.remove_shown(&who, session).await?;
             Ok(Answer::Text(x0::LEGACY_NOTHING))
         }
     }
+}
+
+/// Finds out who asks, and as which session, before it is charged to them, and waits for their turn.
+async fn admit(what: What, who: Who, said: SessionId, doors: &Doors) -> Result<(Who, SessionId), Error> {
+    let (who, session) = doors.post.claim(who, said)?;
+    doors.pace(what, &who, session.as_str()).await?;
+    Ok((who, session))
 }
 
 fn error_text(legacy: bool, error: &Error) -> String {

@@ -331,12 +331,14 @@ async fn exchange(
         }
         Request::Send { from, to, payload } => {
             metrics.request("control", "set");
-            post.send(who.clone(), from, to, payload).await?;
+            let (who, from) = post.claim(who.clone(), from)?;
+            post.send(&who, from, to, payload).await?;
             x0::ACCEPTED
         }
         Request::Remove(session) | Request::RemoveShown(session) => {
             metrics.request("control", "del");
-            post.remove(who.clone(), session).await?;
+            let (who, session) = post.claim(who.clone(), session)?;
+            post.remove(&who, session).await?;
             x0::NOTHING
         }
         Request::Nothing => x0::NOTHING,

@@ -17,7 +17,7 @@ use super::{
         reply,
         socket::Fate,
     },
-    come_back, desk,
+    come_back, desk, refuse,
 };
 use crate::{
     cursor::Cursor,
@@ -53,7 +53,7 @@ pub async fn stream(park: Park, line: &mut impl Line, doors: &Doors) {
     }
     let result = match open(&park, doors).await {
         Ok((stream, start, watch)) => Talk::new(&park, stream, start, watch, line, doors).run().await,
-        Err(error) => refuse(&error, &park, line, doors).await,
+        Err(error) => refuse(&error, park.id, line, doors).await,
     };
     if let Err(error) = result {
         tracing::debug!(request = %park.id, session = %park.events.session, %error, "event stream broken off");
@@ -74,22 +74,6 @@ async fn open(park: &Park, doors: &Doors) -> Result<(Stream, Cursor, Watch), Err
         None => stream.start().await?,
     };
     Ok((stream, start, desk.gate.watch(&park.who)))
-}
-
-async fn refuse(error: &Error, park: &Park, line: &mut impl Line, doors: &Doors) -> io::Result<()> {
-    doors.refused(error, park.id);
-    let body = v1::problem(error, park.id);
-    let (status, body_bytes) = (reply::status(error), Some(body.len()));
-    let head = reply::Head {
-        status,
-        content_type: reply::PROBLEM,
-        close: true,
-        body_bytes,
-        error: Some(error),
-        v1: true,
-        limits: None,
-    };
-    line.answer(&head, body, doors.config.write_timeout).await
 }
 
 /// One stream under way.

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -17,6 +18,7 @@ use super::{
     Doors,
     http::{self, Done, Visit},
     limits::Announced,
+    line::Line,
     outside::Outside,
     reply::{self, Reply},
 };
@@ -24,7 +26,7 @@ use crate::{
     error::{Error, Kind},
     gate::{Gate, TICKET_LIFE, Who, limits::What},
     hub::{self, Haste, Hub},
-    id::SessionId,
+    id::{RequestId, SessionId},
     settings,
     wire::v1::{self, Draft},
 };
@@ -186,8 +188,8 @@ async fn serve(
     let of_ticket = of_ticket.as_ref();
     let count = |verb| doors.metrics.request("v1", verb);
     let ok = |text| Ok(Answer::Now(StatusCode::OK, text));
-    let mut charge = |what, session: &str| -> Result<(), Error> {
-        *paid = Announced::paid(&doors.charge(what, &who, session)?).map(Box::new);
+    let mut charge = |what, who: &Who, session: &str| -> Result<(), Error> {
+        *paid = Announced::paid(&doors.charge(what, who, session)?).map(Box::new);
         Ok(())
     };
     match (place, &parts.method) {
@@ -196,7 +198,7 @@ async fn serve(
             let key = parts.headers.get(&IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
             let draft = v1::draft(&body, key, &limits)?;
             count("send");
-            charge(What::Send, &draft.from)?;
+            charge(What::Send, &who, &draft.from)?;
             let sent = gate.send(&who, &draft.from, draft.to.clone())?;
             let accepted = hub.send(sent, for_hub(draft, &who)).await?;
             let text = v1::accepted(&accepted.id, accepted.recipients, accepted.duplicate);
@@ -205,7 +207,7 @@ async fn serve(
         (Place::Messages, &Method::GET) => {
             let poll = v1::poll(query)?;
             count("poll");
-            charge(What::Poll, poll.session.as_str())?;
+            charge(What::Poll, &who, poll.session.as_str())?;
             doors.enter(&who, visit.caller)?;
             let (close, limits) = (http::ends_after(parts), paid.take());
             Ok(Answer::Outside(Outside::Poll(poll::Park::new(who, poll, close, limits, &doors.config, id))))
@@ -214,7 +216,7 @@ async fn serve(
             check_json(&parts.headers)?;
             let v1::Ack { session, cursor } = v1::ack(&body)?;
             count("ack");
-            charge(What::Poll, session.as_str())?;
+            charge(What::Poll, &who, session.as_str())?;
             let admission = gate.receive(&who, session)?;
             ok(v1::acked(hub.acknowledge(&admission, cursor, Haste::Safe).await?))
         }
@@ -226,13 +228,13 @@ async fn serve(
             }
             let events = v1::events(query, last, said, of_ticket)?;
             count("events");
-            charge(What::Poll, events.session.as_str())?;
+            charge(What::Poll, &who, events.session.as_str())?;
             doors.enter(&who, visit.caller)?;
             Ok(Answer::Outside(Outside::Events(events::Park::new(who, events, paid.take(), id))))
         }
         (Place::Socket, &Method::GET) => {
             let attach = v1::attach(query, of_ticket)?;
-            charge(What::Poll, attach.session.as_str())?;
+            charge(What::Poll, &who, attach.session.as_str())?;
             doors.enter(&who, visit.caller)?;
             let park = ws::Park::new(who, attach, parts, id)?;
             count("ws");
@@ -242,14 +244,14 @@ async fn serve(
             check_json(&parts.headers)?;
             let v1::TicketFor { session } = v1::ticket_for(&body)?;
             count("ticket");
-            charge(What::Poll, session.as_str())?;
             let (who, session) = gate.claim(who, session)?;
+            charge(What::Poll, &who, session.as_str())?;
             let ticket = gate.ticket(&who, session.clone())?;
             Ok(Answer::Now(StatusCode::CREATED, v1::ticket(&ticket, &session, TICKET_LIFE)))
         }
         (Place::Session(session), &Method::GET) => {
             let session = session.clone()?;
-            charge(What::Poll, session.as_str())?;
+            charge(What::Poll, &who, session.as_str())?;
             let admission = gate.receive(&who, session)?;
             count("session");
             let info = hub.session(&admission).await?;
@@ -258,7 +260,7 @@ async fn serve(
         }
         (Place::SessionMessages(session), &Method::DELETE) => {
             let session = session.clone()?;
-            charge(What::Poll, session.as_str())?;
+            charge(What::Poll, &who, session.as_str())?;
             let admission = gate.receive(&who, session)?;
             count("purge");
             ok(v1::purged(hub.remove_all(&admission, Haste::Safe).await?))
@@ -268,6 +270,22 @@ async fn serve(
             Err(Error::new(Kind::BadMethod, detail).into())
         }
     }
+}
+
+/// Refuses whoever has left hyper and is to be no receiver; the connection ends with it.
+async fn refuse(error: &Error, id: RequestId, line: &mut impl Line, doors: &Doors) -> io::Result<()> {
+    doors.refused(error, id);
+    let body = v1::problem(error, id);
+    let head = reply::Head {
+        status: reply::status(error),
+        content_type: reply::PROBLEM,
+        close: true,
+        body_bytes: Some(body.len()),
+        error: Some(error),
+        v1: true,
+        limits: None,
+    };
+    line.answer(&head, body, doors.config.write_timeout).await
 }
 
 /// What a sender hands in, as the hub takes it.

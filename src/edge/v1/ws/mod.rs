@@ -5,10 +5,10 @@ use std::io;
 
 use hyper::http::request::Parts;
 
-use super::desk;
+use super::{desk, refuse};
 use crate::{
     cursor::Cursor,
-    edge::{Doors, http::BESIDE_PAYLOAD_BYTES, line::Line, reply, socket::Socket},
+    edge::{Doors, http::BESIDE_PAYLOAD_BYTES, socket::Socket},
     error::Error,
     gate::Who,
     hub::{Haste, Stream},
@@ -91,22 +91,6 @@ async fn talk<P: Peer>(park: &Park, stream: Stream, start: Cursor, peer: P, door
     talk.begin(park.handshake.head());
     talk.run(stream).await?;
     talk.part().await
-}
-
-async fn refuse(error: &Error, id: RequestId, socket: &mut Socket, doors: &Doors) -> io::Result<()> {
-    doors.refused(error, id);
-    let body = v1::problem(error, id);
-    let (status, body_bytes) = (reply::status(error), Some(body.len()));
-    let head = reply::Head {
-        status,
-        content_type: reply::PROBLEM,
-        close: true,
-        body_bytes,
-        error: Some(error),
-        v1: true,
-        limits: None,
-    };
-    socket.answer(&head, body, doors.config.write_timeout).await
 }
 
 #[cfg(test)]
