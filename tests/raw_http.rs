@@ -3,6 +3,9 @@
 
 mod common;
 
+/// Nobody is asked who they are. `raw_http_jwt.rs` and `raw_http_signed.rs` run the list again where everybody is.
+const MODE: common::credentials::Mode = common::credentials::Mode::Open;
+
 /// How a case is run, and the answers that a broken request may get.
 #[path = "raw_http/case.rs"]
 mod case;
@@ -27,7 +30,15 @@ mod heads;
 #[path = "raw_http/connections.rs"]
 mod connections;
 
-/// Peers that are slow, stop reading, or leave halfway.
+/// Peers that leave halfway.
+#[path = "raw_http/leaving.rs"]
+mod leaving;
+
+/// The same over protocol v1.
+#[path = "raw_http/v1.rs"]
+mod v1;
+
+/// Peers that are slow, or stop reading.
 #[path = "raw_http/slow.rs"]
 mod slow;
 

@@ -9,17 +9,20 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{random::Random, tls::Tls};
+use super::{credentials, random::Random, tls::Tls};
 
 /// Longer than anything a test waits for; a test that means less says so.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How much is kept of what a connection sends.
+const SENT_BYTES_MAX: usize = 1 << 20;
 
-/// A request with `Host`, the given headers, and `Content-Length` if there is a body.
+/// A request with `Host`, the given headers, what shows who asks ([`credentials`]), and `Content-Length` if there is a body.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: x0-relay.test\r\n").into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
+    bytes.extend_from_slice(credentials::line().as_bytes());
     if !body.is_empty() || method == "POST" {
         bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
     }
@@ -113,6 +116,8 @@ pub struct Conn {
     allowed: usize,
     /// What is spoken on the stream, if it is TLS.
     tls: Option<Box<Tls>>,
+    /// What was sent, if somebody wants to know, up to a bound.
+    sent: Option<Vec<u8>>,
 }
 
 impl Conn {
@@ -125,14 +130,14 @@ impl Conn {
         let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX, tls: None })
+        Ok(Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX, tls: None, sent: None })
     }
 
     /// A second handle on the same connection, for a thread that only sends.
     pub fn sender(&self) -> Self {
         let stream = self.stream.try_clone().expect("a descriptor is free");
         assert!(self.tls.is_none(), "TLS has one sender");
-        Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX, tls: None }
+        Self { stream, unread: Vec::new(), head: None, allowed: usize::MAX, tls: None, sent: None }
     }
 
     /// A connection that speaks TLS, its handshake done.
@@ -160,10 +165,24 @@ impl Conn {
     }
 
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        if let Some(sent) = &mut self.sent {
+            let room = SENT_BYTES_MAX.saturating_sub(sent.len()).min(bytes.as_ref().len());
+            sent.extend_from_slice(&bytes.as_ref()[..room]);
+        }
         match &mut self.tls {
             None => self.stream.write_all(bytes.as_ref()),
             Some(tls) => tls.write(&mut self.stream, bytes.as_ref()),
         }
+    }
+
+    /// From here on keeps what is sent, up to a megabyte.
+    pub fn keep_sent(&mut self) {
+        self.sent = Some(Vec::new());
+    }
+
+    /// What was sent since.
+    pub fn take_sent(&mut self) -> Vec<u8> {
+        self.sent.take().unwrap_or_default()
     }
 
     /// The answer to what was sent.

@@ -7,6 +7,7 @@
 //! - [`x0`] is what an x0 page says, and reads what it is answered.
 //! - [`v1`] is the same for protocol v1: requests, event streams, WebSockets, and a receiver through any door.
 //! - [`packets`] is the same on the control socket.
+//! - [`credentials`] is what they show of who they are, if the relay asks.
 //! - [`split`] puts the relay, or a stand-in for x0's own program, on either side of that socket.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of the harness")]
 #![allow(clippy::disallowed_types, reason = "real sockets take real time; only logic is denied the clock")]
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub mod bystander;
 pub mod cli;
+pub mod credentials;
 pub mod http;
 pub mod metrics;
 pub mod packets;

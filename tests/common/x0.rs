@@ -5,7 +5,7 @@ use std::{fmt, thread, time::Duration};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Conn, Relay, Response, assert_held, request, timed};
+use super::{Conn, Relay, Response, assert_held, credentials, request, timed};
 
 /// The path that x0's pages use for everything by default.
 pub const HANDLER: &str = "/python/MsgHandler.py";
@@ -31,12 +31,16 @@ pub fn post(target: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// The body of a SET.
 pub fn set_body(from: &str, to: &str, payload: &str) -> String {
-    format!(r#"{{"type":"SET","session_src":{},"session_dst":{},"payload":{payload}}}"#, quoted(from), quoted(to))
+    format!(
+        r#"{{"type":"SET","session_src":{},"session_dst":{},"payload":{payload}}}"#,
+        quoted(&credentials::session(from)),
+        quoted(to)
+    )
 }
 
 /// The body of a GET, with the members that x0's pages add.
 pub fn poll_body(session: &str) -> String {
-    let session = quoted(session);
+    let session = quoted(&credentials::session(session));
     format!(r#"{{"session_src":{session},"type":"GET","SessionData":{{"ID":"SYS_SESSION","Value":{session}}}}}"#)
 }
 
@@ -114,12 +118,18 @@ impl fmt::Display for Answer {
 }
 
 impl Response {
+    /// Fails unless x0's page may read this.
+    #[track_caller]
+    pub fn assert_readable(&self) {
+        assert!(credentials::readers().contains(&self.header("access-control-allow-origin")), "{self:?}");
+    }
+
     /// Fails unless this is a 200 that x0's page can read, from another origin.
     #[track_caller]
     pub fn x0(&self) -> Answer {
         assert_eq!(self.status, 200, "x0's page stops for good on anything but 200: {self:?}");
         assert_eq!(self.header("content-type"), Some("application/json; charset=UTF-8"), "{self:?}");
-        assert_eq!(self.header("access-control-allow-origin"), Some("*"), "{self:?}");
+        self.assert_readable();
         Answer::parse(self.text())
     }
 

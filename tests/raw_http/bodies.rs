@@ -4,6 +4,7 @@ use crate::{
     case::{Stage, assert_usable},
     common::{
         Conn,
+        credentials::session,
         x0::{Answer, HANDLER, assert_carried, poll_body, post, set_body},
     },
 };
@@ -105,7 +106,7 @@ fn bodies_that_are_neither_an_object_nor_json() {
         "/* no */ {}",
         "\u{b}{}",
         "\u{a0}{}",
-        "session_src=b&type=GET",
+        &format!("session_src={}&type=GET", session("b")),
         "<a/>",
     ];
     refuse_at_sight(&mut stage, &broken);
@@ -117,14 +118,15 @@ fn json_that_is_no_request() {
     refuse(
         &mut stage,
         "BadRequest",
-        &["[]", "1", "-0.5e3", "\"x\"", "null", "true", "[{\"session_src\":\"b\"}]", " [ ] "],
+        &["[]", "1", "-0.5e3", "\"x\"", "null", "true", &format!("[{}]", poll_body("b")), " [ ] "],
     );
 }
 
 #[test]
 fn bodies_that_are_not_utf_8() {
-    let mut stage = Stage::new(&[]);
-    let within = |bytes: &[u8]| [b"{\"session_src\":\"b".as_slice(), bytes, b"\",\"type\":\"GET\"}"].concat();
+    let mut stage = Stage::new(&["--wait", "200ms"]);
+    let start = format!("{{\"session_src\":\"{}", session("b"));
+    let within = |bytes: &[u8]| [start.as_bytes(), bytes, b"\",\"type\":\"GET\"}"].concat();
     let utf16: Vec<u8> = poll_body("b").encode_utf16().flat_map(u16::to_le_bytes).collect();
     refuse(
         &mut stage,
@@ -143,9 +145,9 @@ fn bodies_that_are_not_utf_8() {
             (0..=255).collect(),
         ],
     );
-    let payload =
-        [b"{\"type\":\"SET\",\"session_src\":\"a\",\"session_dst\":\"b\",\"payload\":{\"s\":\"\xff\"}}".as_slice()];
-    refuse(&mut stage, "NotJSON", &payload);
+    let set = set_body("a", "b", r#"{"s":"?"}"#);
+    let payload = set.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect::<Vec<u8>>();
+    refuse(&mut stage, "NotJSON", &[payload]);
     stage.relay.assert_empty("b");
 }
 
@@ -164,7 +166,7 @@ fn white_space_around_a_request_is_fine() {
 
 #[test]
 fn deep_nesting_is_an_error_and_100_levels_are_fine() {
-    let mut stage = Stage::new(&[]);
+    let mut stage = Stage::new(&["--wait", "200ms"]);
     for levels in [10_000, 60_000] {
         let (open, close) = ("[".repeat(levels), "]".repeat(levels));
         let objects = format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
@@ -175,7 +177,7 @@ fn deep_nesting_is_an_error_and_100_levels_are_fine() {
             "{\"a\":".repeat(levels),
             set_body("a", "b", &format!("{{\"d\":{open}{close}}}")),
             set_body("a", "b", &objects),
-            format!("{{\"x\":{open}{close},\"session_src\":\"b\",\"type\":\"GET\"}}"),
+            format!("{{\"x\":{open}{close},\"session_src\":\"{}\",\"type\":\"GET\"}}", session("b")),
         ];
         for (n, body) in bodies.iter().enumerate() {
             let name = format!("{levels} levels, form {n}, {} bytes", body.len());
@@ -208,7 +210,7 @@ fn a_payload_beyond_the_limit_is_too_large() {
 
 #[test]
 fn an_error_for_a_huge_body_can_be_read_by_a_client_that_sends_all_of_it_first() {
-    let mut stage = Stage::new(&[]);
+    let mut stage = Stage::new(&["--wait", "200ms"]);
     for bytes in [200_000, 1_000_000, 5_000_000] {
         let name = format!("a body of {bytes} bytes");
         let body = set_body("a", "b", &format!(r#"{{"s":"{}"}}"#, "x".repeat(bytes)));
@@ -225,9 +227,9 @@ fn an_error_for_a_huge_body_can_be_read_by_a_client_that_sends_all_of_it_first()
 fn many_members_and_long_names_are_read() {
     let mut stage = Stage::new(&[]);
     let many: String = (0..3000).map(|n| format!("\"m{n}\":{n},")).collect();
-    let body = format!("{{{many}\"session_src\":\"a\",\"session_dst\":\"b\",\"type\":\"SET\",\"payload\":{{}}}}");
+    let body = set_body("a", "b", "{}").replacen('{', &format!("{{{many}"), 1);
     assert_eq!(stage.answer("3000 members", post(HANDLER, body)).x0(), Answer::Accepted);
-    let body = format!("{{\"{}\":1,\"session_src\":\"b\",\"type\":\"GET\"}}", "n".repeat(30_000));
+    let body = poll_body("b").replacen('{', &format!("{{\"{}\":1,", "n".repeat(30_000)), 1);
     assert_eq!(stage.answer("a long name", post(HANDLER, body)).mail().len(), 1);
 }
 
@@ -237,7 +239,8 @@ fn a_get_with_a_body_keeps_the_connection_in_step() {
     stage.relay.set("a", "b", "{}");
     stage.case("GET with a body", |conn: &mut Conn, _| {
         let body = poll_body("c");
-        let get = crate::common::request("GET", "/get?session_src=b&type=GET", &[], body.as_bytes());
+        let target = format!("/get?session_src={}&type=GET", session("b"));
+        let get = crate::common::request("GET", &target, &[], body.as_bytes());
         assert_eq!(conn.exchange(get).mail().len(), 1);
         assert_usable(conn, "GET with a body");
     });

@@ -1,11 +1,28 @@
 //! How a case is run, and the answers that a broken request may get.
 
-use crate::common::{Broken, Bystander, Conn, PROMPT, Relay, Response, request, x0::Answer};
+use crate::{
+    MODE,
+    common::{
+        Broken, Bystander, Conn, PROMPT, Relay, Response,
+        credentials::{self, Mode},
+        request,
+        x0::Answer,
+    },
+};
+
+/// A relay that asks as this list is run ([`MODE`]), for clients that show what it asks for.
+#[track_caller]
+pub fn relay(args: &[&str]) -> Relay {
+    credentials::show(MODE);
+    Relay::start(&[args, &credentials::known()].concat())
+}
 
 /// A relay, and somebody on it who must not notice what the cases do.
 pub struct Stage {
     pub relay: Relay,
     bystander: Bystander,
+    /// Where everybody is a stranger, if anybody is asked: the same with another key.
+    elsewhere: Option<Relay>,
 }
 
 impl Stage {
@@ -13,9 +30,10 @@ impl Stage {
     pub fn new(args: &[&str]) -> Self {
         let mut all = vec!["--error-hold", "1ms"];
         all.extend(args);
-        let relay = Relay::start(&all);
+        let relay = relay(&all);
         let bystander = Bystander::new(&relay);
-        Self { relay, bystander }
+        let elsewhere = (MODE != Mode::Open).then(|| Relay::start(&[&all, &credentials::unknown()[..]].concat()));
+        Self { relay, bystander, elsewhere }
     }
 
     /// Runs one case on a connection of its own, then looks at the bystander.
@@ -23,9 +41,24 @@ impl Stage {
     pub fn case<T>(&mut self, name: &str, run: impl FnOnce(&mut Conn, &Relay) -> T) -> T {
         println!("case {name}");
         let mut conn = Conn::open(self.relay.addr());
+        conn.keep_sent();
         let result = run(&mut conn, &self.relay);
+        let sent = conn.take_sent();
         drop(conn);
         self.bystander.exchange(name);
+        if let Some(elsewhere) = &self.elsewhere {
+            assert_without_effect(elsewhere, &sent, name);
+        }
+        result
+    }
+
+    /// Runs one case after which nobody but the bystander may have sent anything.
+    #[track_caller]
+    pub fn sends_nothing<T>(&mut self, name: &str, run: impl FnOnce(&mut Conn, &Relay) -> T) -> T {
+        let accepted = |stage: &Self| stage.relay.metric("x0_relay_messages_accepted_total");
+        let before = accepted(self);
+        let result = self.case(name, run);
+        assert_eq!(accepted(self), before + 1.0, "{name}: something was sent");
         result
     }
 
@@ -33,6 +66,26 @@ impl Stage {
     #[track_caller]
     pub fn answer(&mut self, name: &str, bytes: impl AsRef<[u8]>) -> Response {
         self.case(name, |conn, _| conn.exchange(bytes))
+    }
+}
+
+/// Says the same where the credentials are forged: it is refused, or answered with nothing that is anybody's, and leaves
+/// no trace in any mailbox.
+#[track_caller]
+fn assert_without_effect(relay: &Relay, sent: &[u8], name: &str) {
+    let mut conn = Conn::open(relay.addr());
+    // The relay may close before it has read everything.
+    let _ = conn.try_send(sent);
+    let _ = conn.stream.shutdown(std::net::Shutdown::Write);
+    while let Ok(answer) = conn.try_response(PROMPT) {
+        let refused = matches!(answer.status, 400..=599)
+            || answer.body.is_empty()
+            || answer.text().contains(r#""error": true"#)
+            || answer.text().contains(r#""error":true"#);
+        assert!(refused, "{name}, with forged credentials: {answer:?}");
+    }
+    for metric in ["x0_relay_messages_accepted_total", "x0_relay_mailboxes", "x0_relay_receivers_waiting"] {
+        assert_eq!(relay.metric(metric), 0.0, "{metric} after {name}, with forged credentials");
     }
 }
 

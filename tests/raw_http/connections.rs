@@ -5,13 +5,14 @@ use std::time::Duration;
 use crate::{
     case::{Stage, assert_usable, assert_usable_or_told},
     common::{
-        PROMPT, WAIT, assert_held, assert_prompt, timed,
+        PROMPT, WAIT, assert_held, assert_prompt, credentials, timed,
         x0::{Answer, assert_carried, poll_body, poll_request, post, set_body, set_request},
     },
 };
 
 fn http_1_0(target: &str, headers: &str, body: &str) -> String {
-    format!("POST {target} HTTP/1.0\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+    let who = credentials::line();
+    format!("POST {target} HTTP/1.0\r\n{headers}{who}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn http_1_0_with_keep_alive_is_kept() {
         let kept = "Connection: keep-alive\r\n";
         for (target, body, want) in [
             ("/set", set_body("a", "b", "{}"), Answer::Accepted),
-            ("/del", r#"{"session_src":"b"}"#.to_owned(), Answer::Nothing),
+            ("/del", poll_body("b").replace("GET", "DEL"), Answer::Nothing),
             ("/set", set_body("a", "b", "{}"), Answer::Accepted),
         ] {
             let answer = conn.exchange(http_1_0(target, kept, &body));
@@ -73,7 +74,7 @@ fn connection_close_is_obeyed() {
     let cases = [
         ("a SET", closing("/set", &set_body("a", "b", "{}")), Answer::Accepted),
         ("a poll that waits in vain", closing("/get", &poll_body("c")), Answer::Nothing),
-        ("a DEL", closing("/del", r#"{"session_src":"b"}"#), Answer::Nothing),
+        ("a DEL", closing("/del", &poll_body("b").replace("GET", "DEL")), Answer::Nothing),
     ];
     for (name, bytes, want) in cases {
         stage.case(&format!("{name} with Connection: close"), |conn, _| {

@@ -4,36 +4,46 @@ use std::time::Duration;
 
 use crate::{
     case::{Fate, Stage},
-    common::x0::{Answer, poll_body, set_body},
+    common::{
+        credentials,
+        x0::{Answer, poll_body, set_body},
+    },
 };
+
+/// Lines that are no header.
+pub const BROKEN: [&[u8]; 14] = [
+    b"X: a\r\n folded",
+    b" X: leading space",
+    b"X: a\0b",
+    b"X\0: a",
+    b"X : a",
+    b"X\t: a",
+    b"X y: a",
+    b": a",
+    b"no colon",
+    b"X: a\rb",
+    b"X: a\r\rY: b",
+    b"X\xc3\xa4: a",
+    b"X: a\x01b",
+    b"X(): a",
+];
 
 /// A SET to `b` with this between `Host` and `Content-Length`, which may be no header at all.
 fn set_with(middle: &[u8]) -> Vec<u8> {
-    let body = set_body("a", "b", "{}");
-    let end = format!("\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    [b"POST /set HTTP/1.1\r\nHost: x0-relay.test\r\n", middle, end.as_bytes()].concat()
+    with(middle, "/set", &set_body("a", "b", "{}"))
+}
+
+/// The same for any POST.
+pub fn with(middle: &[u8], target: &str, body: &str) -> Vec<u8> {
+    let end = format!("\r\n{}Content-Length: {}\r\n\r\n{body}", credentials::line(), body.len());
+    let start = format!("POST {target} HTTP/1.1\r\nHost: x0-relay.test\r\n");
+    [start.as_bytes(), middle, end.as_bytes()].concat()
 }
 
 #[test]
 fn broken_header_lines_are_400_and_queue_nothing() {
-    let mut stage = Stage::new(&["--header-timeout", "1s"]);
-    let broken: [&[u8]; 14] = [
-        b"X: a\r\n folded",
-        b" X: leading space",
-        b"X: a\0b",
-        b"X\0: a",
-        b"X : a",
-        b"X\t: a",
-        b"X y: a",
-        b": a",
-        b"no colon",
-        b"X: a\rb",
-        b"X: a\r\rY: b",
-        b"X\xc3\xa4: a",
-        b"X: a\x01b",
-        b"X(): a",
-    ];
-    for line in broken {
+    let mut stage = Stage::new(&["--header-timeout", "1s", "--wait", "200ms"]);
+    for line in BROKEN {
         let name = format!("the line {:?}", String::from_utf8_lossy(line));
         stage.case(&name, |conn, _| {
             let fate = Fate::of(conn, set_with(line));
@@ -59,10 +69,11 @@ fn odd_header_lines_that_http_allows_are_fine() {
 fn bare_line_feeds_are_line_ends_or_400() {
     let mut stage = Stage::new(&["--header-timeout", "1s"]);
     let body = set_body("a", "b", "{}");
+    let (who, length) = (credentials::line(), body.len());
     let heads = [
-        format!("POST /set HTTP/1.1\nHost: x\nContent-Length: {}\n\n", body.len()),
-        format!("POST /set HTTP/1.1\r\nHost: x\nContent-Length: {}\r\n\r\n", body.len()),
-        format!("POST /set HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\n", body.len()),
+        format!("POST /set HTTP/1.1\nHost: x\n{who}Content-Length: {length}\n\n"),
+        format!("POST /set HTTP/1.1\r\nHost: x\n{who}Content-Length: {length}\r\n\r\n"),
+        format!("POST /set HTTP/1.1\r\nHost: x\r\n{who}Content-Length: {length}\r\n\n"),
     ];
     for head in heads {
         let name = format!("the head {head:?}");
@@ -118,7 +129,8 @@ fn a_missing_or_double_host_is_fine_or_400() {
     let body = set_body("a", "b", "{}");
     for hosts in ["", "Host: a\r\nHost: b\r\n", "Host: \r\n", "Host: a/b@c\r\n"] {
         let name = format!("the hosts {hosts:?}");
-        let bytes = format!("POST /set HTTP/1.1\r\n{hosts}Content-Length: {}\r\n\r\n{body}", body.len());
+        let who = credentials::line();
+        let bytes = format!("POST /set HTTP/1.1\r\n{hosts}{who}Content-Length: {}\r\n\r\n{body}", body.len());
         stage.case(&name, |conn, _| match Fate::of(conn, bytes) {
             Fate::Answered(answer) if answer.status == 200 => assert_eq!(answer.x0(), Answer::Accepted, "{name}"),
             fate => fate.assert_status(&name, &[400]),
@@ -128,7 +140,7 @@ fn a_missing_or_double_host_is_fine_or_400() {
 
 #[test]
 fn a_head_beyond_the_limit_is_431() {
-    let mut stage = Stage::new(&[]);
+    let mut stage = Stage::new(&["--wait", "200ms"]);
     let lines: String = (0..90).map(|n| format!("X-Header-{n:03}: {}\r\n", "x".repeat(300))).collect();
     let large =
         [format!("X: {}", "x".repeat(20_000)), lines.trim_end().to_owned(), format!("{}: x", "X".repeat(20_000))];

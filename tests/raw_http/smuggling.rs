@@ -6,6 +6,7 @@ use crate::{
     case::Stage,
     common::{
         Conn,
+        credentials::{self, session},
         x0::{poll_body, set_body},
     },
 };
@@ -13,7 +14,8 @@ use crate::{
 /// What must not happen: a message of the smuggler's to the victim.
 fn smuggled() -> String {
     let body = set_body("evil", "victim", r#"{"smuggled":1}"#);
-    format!("POST /set HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    let who = credentials::line();
+    format!("POST /set HTTP/1.1\r\nHost: x\r\n{who}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 #[track_caller]
@@ -35,8 +37,14 @@ fn assert_not_smuggled(stage: &mut Stage, name: &str, parts: &[String]) {
 fn the_body_of_a_get_is_no_request() {
     let mut stage = Stage::new(&["--wait", "300ms"]);
     let inner = smuggled();
-    for target in ["/get?session_src=z", "/python/MsgHandler.py?Type=GET&Session=z", "/python/MsgHandler.py"] {
-        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", inner.len());
+    let (who, z) = (credentials::line(), session("z"));
+    let targets = [
+        &format!("/get?session_src={z}"),
+        &format!("/python/MsgHandler.py?Type=GET&Session={z}"),
+        "/python/MsgHandler.py",
+    ];
+    for target in targets {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{who}Content-Length: {}\r\n\r\n", inner.len());
         assert_not_smuggled(&mut stage, target, &[head.clone(), inner.clone()]);
         assert_not_smuggled(&mut stage, target, &[format!("{head}{inner}")]);
     }
@@ -50,7 +58,8 @@ fn a_poll_of_two_framings_ends_its_connection() {
     let length = format!("Content-Length: {}", chunked.len() + inner.len());
     let encoding = "Transfer-Encoding: chunked".to_owned();
     for (first, second) in [(&length, &encoding), (&encoding, &length)] {
-        let head = format!("POST /get HTTP/1.1\r\nHost: x\r\n{first}\r\n{second}\r\n\r\n");
+        let who = credentials::line();
+        let head = format!("POST /get HTTP/1.1\r\nHost: x\r\n{who}{first}\r\n{second}\r\n\r\n");
         assert_not_smuggled(&mut stage, first, &[format!("{head}{chunked}{inner}")]);
         assert_not_smuggled(&mut stage, first, &[format!("{head}{chunked}"), inner.clone()]);
     }
