@@ -246,14 +246,14 @@ fn fill_the_disk(relay: &Relay) -> u64 {
 
 #[test]
 fn a_full_disk_refuses_sends_alone_and_heals() {
-    let Some(small) = Small::mount(32) else {
+    let Some(small) = Small::mount(64) else {
         println!("a full disk: NOT TESTED, no tmpfs can be mounted here (needs root)");
         return;
     };
     let (data, ballast) = (small.0.path().join("data"), small.0.path().join("ballast"));
     let relay = on(&data);
     let first = relay.send_v1("c", r#"{"n":0}"#);
-    fs::write(&ballast, vec![1; 24 << 20]).expect("room");
+    fs::write(&ballast, vec![1; 48 << 20]).expect("room");
     let accepted = fill_the_disk(&relay);
     let ready = relay.ask(request("GET", "/readyz", &[], b""));
     assert_eq!(ready.status, 503);
@@ -285,13 +285,13 @@ fn a_full_disk_refuses_sends_alone_and_heals() {
 /// was refused.
 #[test]
 fn a_relay_starts_on_a_full_disk_and_heals_there() {
-    let Some(small) = Small::mount(32) else {
+    let Some(small) = Small::mount(64) else {
         println!("a start on a full disk: NOT TESTED, no tmpfs can be mounted here (needs root)");
         return;
     };
     let (data, ballast) = (small.0.path().join("data"), small.0.path().join("ballast"));
     let mut relay = on(&data);
-    fs::write(&ballast, vec![1; 24 << 20]).expect("room");
+    fs::write(&ballast, vec![1; 48 << 20]).expect("room");
     let accepted = fill_the_disk(&relay);
     relay.kill9();
     let relay = on(&data);

@@ -8,7 +8,10 @@ use std::{
 
 use redb::{StorageBackend, backends::FileBackend};
 
-use super::mark::{MARK_BYTES, Mark};
+use super::{
+    frame::BLOCK,
+    mark::{MARK_BYTES, Mark},
+};
 use crate::error::{Error, Kind};
 
 /// The journal's name in its directory.
@@ -19,6 +22,9 @@ const FRESH: &str = "journal.new";
 const MARK: &str = "journal.mark";
 /// Locked as long as a relay uses the directory.
 const LOCK: &str = "lock";
+
+/// What is folded into the tables at once: some 20,000 small messages, if they come many at a time.
+const LOG_BYTES: u64 = 2048 * BLOCK as u64;
 
 /// Mail is for the relay's eyes.
 const MODE: u32 = 0o600;
@@ -48,6 +54,11 @@ pub trait Ground: Send {
 
     /// The journal's length in bytes.
     fn len(&self) -> u64;
+
+    /// How long a new journal's log is, in bytes: a multiple of [`BLOCK`].
+    fn log_bytes(&self) -> u64 {
+        LOG_BYTES
+    }
 }
 
 /// A file's bytes, whatever holds them.

@@ -13,8 +13,11 @@ use crate::{
     storage::JournalFigures,
 };
 
+mod changes;
 mod file;
+mod frame;
 mod ground;
+mod log;
 mod mark;
 mod overlay;
 mod queue;

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
-use super::file::Changes;
+use super::changes::Changes;
 use crate::{
     error::{Error, Kind},
     storage::{
@@ -233,12 +233,14 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts a commit that began at `start`, and how long it made the file.
-    pub fn committed(&self, start: Instant, file_bytes: u64) {
+    /// Counts a commit that began at `start`, and how long the file is if it may have become longer.
+    pub fn committed(&self, start: Instant, file_bytes: Option<u64>) {
         let us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.commits.fetch_add(1, Relaxed);
         self.commit_us.fetch_add(us, Relaxed);
-        self.file_bytes.store(file_bytes, Relaxed);
+        if let Some(bytes) = file_bytes {
+            self.file_bytes.store(bytes, Relaxed);
+        }
     }
 
     pub fn failed(&self) {

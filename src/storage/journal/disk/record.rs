@@ -14,10 +14,18 @@ use crate::{
 };
 
 /// Takes numbers and texts off the front of a row; `None` where there are too few bytes.
-struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub fn of(row: &'a [u8]) -> Self {
+        Self(row)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
@@ -27,7 +35,7 @@ impl<'a> Reader<'a> {
         self.bytes(N)?.try_into().ok()
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
     }
 
@@ -35,11 +43,11 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn digest(&mut self) -> Option<Digest> {
+    pub fn digest(&mut self) -> Option<Digest> {
         self.array().map(u128::from_le_bytes).map(Digest)
     }
 
@@ -47,18 +55,18 @@ impl<'a> Reader<'a> {
         self.array().map(Uuid::from_bytes)
     }
 
-    fn length(&mut self) -> Option<usize> {
+    pub fn length(&mut self) -> Option<usize> {
         usize::try_from(self.u32()?).ok()
     }
 
-    fn text(&mut self, bytes: usize) -> Option<&'a str> {
+    pub fn text(&mut self, bytes: usize) -> Option<&'a str> {
         str::from_utf8(self.bytes(bytes)?).ok()
     }
 }
 
-/// A length of a text that is much shorter: it was in a request.
-fn length(text: &str) -> [u8; 4] {
-    u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes()
+/// A length in bytes of something that is much shorter: it was in a request.
+pub fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 /// Writes a message's row into `row`.
@@ -76,9 +84,9 @@ pub fn message(kept: &Kept, row: &mut Vec<u8>) {
     row.extend(message.accepted.0.to_le_bytes());
     row.extend(message.expires.0.to_le_bytes());
     row.extend(message.id.as_bytes());
-    row.extend(length(session));
-    row.extend(length(&message.kind));
-    row.extend(length(&message.from));
+    row.extend(length(session.len()));
+    row.extend(length(message.kind.len()));
+    row.extend(length(message.from.len()));
     row.extend(session.as_bytes());
     row.extend(message.kind.as_bytes());
     row.extend(message.from.as_bytes());

@@ -42,13 +42,15 @@ struct Image {
 }
 
 impl Image {
-    /// What is on the disk after a crash: of what was not synced each step if `kept` says so, and the last one half.
+    /// What is on the disk after a crash: of what was not synced each step if `kept` says so, and the last one half, not
+    /// counting zeros at its end.
     fn after_a_crash(&self, kept: &mut dyn FnMut() -> bool) -> Self {
         let mut bytes = self.safe.clone();
         for (n, step) in self.since.iter().enumerate() {
             match step {
                 Step::Write(at, data) if n + 1 == self.since.len() => {
-                    Step::Write(*at, data[..data.len() / 2].to_vec()).run(&mut bytes);
+                    let filled = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                    Step::Write(*at, data[..filled / 2].to_vec()).run(&mut bytes);
                 }
                 step if kept() => step.run(&mut bytes),
                 _ => {}
@@ -86,6 +88,12 @@ pub struct Diary {
 }
 
 impl Diary {
+    /// Writes and syncs.
+    pub fn counts(&self) -> (usize, usize) {
+        let writes = self.steps.iter().filter(|step| step.is_some()).count();
+        (writes, self.steps.len() - writes)
+    }
+
     /// The disk at each moment of that time: after a kill, and after two crashes, of which one loses all that was not
     /// synced, and the other what `dice` says.
     pub fn moments(&self, mut dice: impl FnMut() -> bool) -> Vec<Shaky> {
@@ -270,6 +278,11 @@ impl Ground for Shaky {
 
     fn len(&self) -> u64 {
         self.0.lock().journal.as_ref().map_or(0, |image| image.lock().now.len() as u64)
+    }
+
+    /// Short, so that tests fill it.
+    fn log_bytes(&self) -> u64 {
+        16 * 4096
     }
 }
 

@@ -1,4 +1,4 @@
-//! Mailboxes over a journal: what is safe when, and what comes back. [`faults`] has disks that fail, [`epochs`] what an
+//! Mailboxes over a journal: what is safe when, and what comes back. [`faults`] has disks that fail, [`logged`] the file's log, [`epochs`] what an
 //! interval risks, [`model`] and [`rounds`] what random operations and faults leave.
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +27,7 @@ use crate::{
 
 mod epochs;
 mod faults;
+mod logged;
 mod model;
 mod order;
 mod rounds;
@@ -262,7 +263,7 @@ async fn a_file_that_is_no_journal_of_this_format_is_left_alone() {
     assert!(error.contains("empty"), "{error}");
     assert_eq!(std::fs::read(&file).expect("there"), before);
     for (key, value, said) in
-        [("format", 1, "format 1"), ("format", 3, "format 3"), ("else", 2, "not a journal of x0-relay")]
+        [("format", 1, "format 1"), ("format", 4, "format 4"), ("else", 2, "not a journal of x0-relay")]
     {
         std::fs::remove_file(&file).expect("there");
         let db = redb::Database::create(&file).expect("a database");

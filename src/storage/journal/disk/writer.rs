@@ -10,7 +10,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    file::{Broken, Changes, File, Replayed},
+    changes::Changes,
+    file::{Broken, File, Replayed, io},
     ground::Ground,
     mark::{Mark, NONE_REFUSED},
     queue::{Queue, Turned, Work},
@@ -140,7 +141,8 @@ impl Writer {
         }
         self.file = Some(file);
         self.queue.counts.opened(self.ground.len());
-        let begun = if !trusted || loose {
+        let is_old = self.file.as_ref().is_some_and(File::is_old);
+        let begun = if !trusted || loose || is_old {
             // Neither the old epochs nor what was refused may come back. And what is not trusted is not written to.
             self.rewrite(self.is_loose()).map_err(NotAnew::broken)
         } else if self.is_loose() {
@@ -218,6 +220,7 @@ impl Writer {
             sending.arrive();
         }
         self.hand.barriers.drain(..).for_each(|safe| safe(Ok(())));
+        self.fold(closing)?;
         if closing { Ok(()) } else { self.compact(COMPACT_QUICK) }
     }
 
@@ -258,20 +261,30 @@ impl Writer {
     fn commit(&mut self) -> Result<(), Broken> {
         let changes = std::mem::take(&mut self.changes);
         (self.due, self.unsynced_bytes) = (None, 0);
-        let Some(file) = &self.file else { return Err(Broken::from(redb::StorageError::DatabaseClosed)) };
-        if changes.is_empty() {
+        if changes.is_empty() && self.file.is_some() {
             return Ok(());
         }
         let start = Instant::now();
-        let committed = file.commit(changes);
-        match &committed {
-            Ok(()) => self.queue.counts.committed(start, self.ground.len()),
-            Err(_) => {
-                self.queue.counts.failed();
-                self.distrust();
-            }
+        let longer = self.on_file(|file| file.commit(changes))?;
+        self.queue.counts.committed(start, longer.then(|| self.ground.len()));
+        Ok(())
+    }
+
+    /// Writes what the log has into the tables, where there is much of it, or at the end.
+    fn fold(&mut self, closing: bool) -> Result<(), Broken> {
+        if self.file.as_ref().is_some_and(|file| file.has_logged(!closing)) {
+            self.on_file(File::fold)?;
+            self.queue.counts.opened(self.ground.len());
         }
-        committed
+        Ok(())
+    }
+
+    fn on_file<T>(&mut self, write: impl FnOnce(&mut File) -> Result<T, Broken>) -> Result<T, Broken> {
+        let Some(file) = &mut self.file else { return Err(Broken::from(redb::StorageError::DatabaseClosed)) };
+        write(file).inspect_err(|_| {
+            self.queue.counts.failed();
+            self.distrust();
+        })
     }
 
     /// Writes down that the file is not to be relied on, and what in it was refused.
@@ -348,9 +361,12 @@ impl Writer {
     /// Writes all of memory into a new file, which takes the journal's place. What changes meanwhile joins the next
     /// commit, in which a change that the file knows already does nothing.
     fn rewrite(&mut self, loose: bool) -> Result<(), NotAnew> {
-        let start = Instant::now();
-        let written =
-            self.ground.fresh().map_err(io).and_then(|fresh| File::create(fresh, &self.memory.snapshot(), loose));
+        let (start, log_bytes) = (Instant::now(), self.ground.log_bytes());
+        let written = self
+            .ground
+            .fresh()
+            .map_err(io)
+            .and_then(|fresh| File::create(fresh, log_bytes, &self.memory.snapshot(), loose));
         let file = written.map_err(|broken| {
             self.queue.counts.failed();
             self.ground.discard();
@@ -363,7 +379,7 @@ impl Writer {
         self.file = Some(file);
         self.compact_from = COMPACT_FROM;
         (self.changes, self.due, self.unsynced_bytes) = (Changes::default(), None, 0);
-        self.queue.counts.committed(start, self.ground.len());
+        self.queue.counts.committed(start, Some(self.ground.len()));
         if !matches!(self.ground.mark(), Ok(None)) {
             self.set_mark(None);
         }
@@ -403,8 +419,4 @@ impl Drop for End {
     fn drop(&mut self) {
         self.queue.end(&self.result, if self.result.is_ok() { CLOSED } else { PANICKED });
     }
-}
-
-fn io(error: std::io::Error) -> Broken {
-    Broken::from(redb::StorageError::Io(error))
 }
