@@ -12,8 +12,8 @@ use std::{
 };
 
 use common::{
-    Conn, Relay, eventually, request, timed,
-    v1::send_request,
+    Conn, Relay, Response, cli, eventually, request, timed,
+    v1::{Socket, send_request},
     x0::{Answer, set_request},
 };
 use nix::sys::signal::Signal;
@@ -276,24 +276,149 @@ fn nothing_that_is_compressed_is_read() {
     response.error("UnsupportedMedia");
 }
 
+/// A relay that takes tokens and signed sessions by a secret, and so many wrong ones.
+struct Guarded {
+    relay: Relay,
+    key: std::path::PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Guarded {
+    fn new(failed_logins: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let key = dir.path().join("key");
+        fs::write(&key, cli::run(&["token", "key"]).exits(0).stdout).expect("written");
+        let path = key.to_str().expect("UTF-8");
+        // Also where everybody is exempt.
+        let limit = ["--failed-logins-per-address", failed_logins, "--error-hold", "1ms", "--wait", "200ms"];
+        let auth = ["--auth", "jwt,signed", "--jwt-keys", path, "--signed-keys", path];
+        Self { relay: Relay::start(&[&auth[..], &limit].concat()), key, _dir: dir }
+    }
+
+    fn made(&self, what: &[&str]) -> String {
+        let key = ["--key", self.key.to_str().expect("UTF-8"), "--for", "1h"];
+        cli::run(&[&["token"], what, &key].concat()).exits(0).stdout.trim().to_owned()
+    }
+
+    fn ask(&self, method: &str, target: &str, bearer: &str, body: &str) -> Response {
+        let value = format!("Bearer {bearer}");
+        let headers: &[(&str, &str)] = if bearer.is_empty() { &[] } else { &[("Authorization", &value)] };
+        Conn::open(self.relay.addr()).exchange(request(method, target, headers, body.as_bytes()))
+    }
+
+    /// A WebSocket for a session, by a ticket.
+    fn socket(&self, bearer: &str, session: &str) -> Socket {
+        let answer = self.ask("POST", "/v1/tickets", bearer, &format!(r#"{{"session":"{session}"}}"#));
+        let answer: serde_json::Value = serde_json::from_str(answer.text()).expect("JSON");
+        let mut conn = Conn::open(self.relay.addr());
+        let target = format!("/v1/ws?ticket={}", answer["ticket"].as_str().expect("a ticket"));
+        conn.send(request("GET", &target, UPGRADE, b""));
+        let mut socket = Socket::on(conn);
+        assert!(said(&mut socket).contains("welcome"));
+        socket
+    }
+}
+
+const UPGRADE: &[(&str, &str)] = &[
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+/// The next text of a WebSocket.
+fn said(socket: &mut Socket) -> String {
+    loop {
+        let frame = socket.next_frame(PATIENCE).expect("a frame");
+        if frame.opcode == 1 {
+            return String::from_utf8(frame.payload).expect("UTF-8");
+        }
+    }
+}
+
+/// The same with another signature.
+fn broken(credentials: &str) -> String {
+    format!("{}x", credentials[..credentials.len() - 1].trim_end_matches('x'))
+}
+
 #[test]
 fn wrong_credentials_are_answered_so_often_and_right_ones_always() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let key = dir.path().join("key");
-    let path = key.to_str().expect("UTF-8");
-    fs::write(&key, common::cli::run(&["token", "key"]).exits(0).stdout).expect("written");
-    let made = ["token", "make", "--key", path, "--sub", "ann", "--receive", "*", "--send", "*", "--for", "1h"];
-    let right = common::cli::run(&made).exits(0).stdout.trim().to_owned();
-    // Also where everybody is exempt.
-    let relay = Relay::start(&["--auth", "jwt", "--jwt-keys", path, "--failed-logins-per-address", "3 per hour"]);
-    let ask = |token: &str| {
-        let bearer = format!("Bearer {token}");
-        let headers = [("Authorization", bearer.as_str())];
-        Conn::open(relay.addr()).exchange(request("GET", "/v1/messages?session=s&wait=0", &headers, b""))
-    };
-    let wrong = format!("{}x", &right[..right.len() - 1].trim_end_matches('x'));
+    let guarded = Guarded::new("3 per hour");
+    let right = guarded.made(&["make", "--sub", "ann", "--receive", "*", "--send", "*"]);
+    let ask = |token: &str| guarded.ask("GET", "/v1/messages?session=s&wait=0", token, "");
+    let wrong = broken(&right);
     let statuses: Vec<u16> = (0..5).map(|_| ask(&wrong).status).collect();
     assert_eq!(statuses, [401, 401, 401, 429, 429]);
     assert!(ask(&wrong).header("retry-after").is_some_and(|after| after.parse::<u64>().is_ok_and(|after| after > 60)));
     assert_eq!(ask(&right).status, 200, "a neighbour's right token");
+}
+
+#[test]
+fn wrong_tokens_over_an_open_websocket_are_failed_logins_too() {
+    let guarded = Guarded::new("3 per hour");
+    let right = guarded.made(&["make", "--sub", "ann", "--receive", "*", "--send", "*"]);
+    let mut socket = guarded.socket(&right, "s");
+    let mut show = |token: &str| {
+        socket.say(&format!(r#"{{"type":"auth","ref":1,"token":"{token}"}}"#));
+        let answer: serde_json::Value = serde_json::from_str(&said(&mut socket)).expect("JSON");
+        answer["status"].as_u64().unwrap_or_else(|| {
+            assert_eq!(answer["type"], "authenticated", "{answer}");
+            200
+        })
+    };
+    let wrong = broken(&right);
+    assert_eq!([show(&wrong), show(&wrong), show(&wrong), show(&wrong)], [401, 401, 401, 429]);
+    let elsewhere = guarded.ask("GET", "/v1/messages?session=s&wait=0", &wrong, "");
+    assert_eq!(elsewhere.status, 429, "they count for the address: {elsewhere:?}");
+    assert_eq!(show(&right), 200, "the right one renews");
+}
+
+#[test]
+fn at_every_door_wrong_credentials_count() {
+    let right = |guarded: &Guarded| guarded.made(&["make", "--sub", "ann", "--receive", "*", "--send", "*"]);
+    let json = r#"{"session":"s"}"#;
+    let places = [
+        ("POST", "/v1/messages", r#"{"to":"s","payload":1}"#),
+        ("GET", "/v1/messages?session=s&wait=0", ""),
+        ("POST", "/v1/ack", r#"{"session":"s","cursor":"0000000000000001.1"}"#),
+        ("GET", "/v1/events?session=s", ""),
+        ("POST", "/v1/events", json),
+        ("GET", "/v1/ws?session=s", ""),
+        ("POST", "/v1/tickets", json),
+        ("GET", "/v1/sessions/s", ""),
+        ("DELETE", "/v1/sessions/s/messages", ""),
+        ("POST", "/get", r#"{"session_src":"s"}"#),
+    ];
+    let tickets = ["/v1/events?session=s&ticket=none", "/v1/ws?ticket=none"];
+    // In a body, in a query, as a bearer, and for a ticket.
+    let sessions = ["/get", "/set", "/del", "/python/MsgHandler.py?Type=GET&SYS_SESSION=", "/python/getMessages.py"];
+    let all = places.len() + tickets.len() + 2 * sessions.len() + 2;
+    let guarded = Guarded::new(&format!("{all} per day"));
+    let wrong = broken(&right(&guarded));
+    for (method, target, body) in places {
+        let answer = guarded.ask(method, target, &wrong, body);
+        let told = answer.status == 401 || answer.text().contains("InvalidSessionID");
+        assert!(told, "{method} {target}: {answer:?}");
+    }
+    for target in tickets {
+        assert_eq!(guarded.ask("GET", target, "", "").status, 401, "{target}");
+    }
+    let forged = broken(&guarded.made(&["session", "s"]));
+    let revoked = guarded.made(&["session", "gone"]);
+    let control = guarded.relay.control().to_str().expect("UTF-8");
+    cli::run(&["revoke", "--socket", control, "--session", "gone"]).exits(0);
+    for session in [&forged, &revoked] {
+        let body = format!(r#"{{"session_src":"{session}","session_dst":"b","payload":{{}}}}"#);
+        for target in sessions {
+            let answer = match target.strip_suffix('=') {
+                Some(_) => guarded.ask("GET", &format!("{target}{session}"), "", ""),
+                None => guarded.ask("POST", target, "", &body),
+            };
+            assert!(answer.text().contains("InvalidSessionID"), "{target}: {answer:?}");
+        }
+        let answer = guarded.ask("POST", "/v1/tickets", "", &format!(r#"{{"session":"{session}"}}"#));
+        assert_eq!(answer.status, 401, "{answer:?}");
+    }
+    let answer = guarded.ask("GET", "/v1/sessions/s", &wrong, "");
+    assert_eq!(answer.status, 429, "one of the {all} did not count: {answer:?}");
 }

@@ -185,6 +185,7 @@ pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
             (if legacy { x0::LEGACY_NOTHING } else { x0::NOTHING }.as_bytes().to_vec(), None)
         }
         Err(error) => {
+            let error = doors.temper(error, park.who.origin).await;
             doors.refused(&error, park.id);
             hold_back(doors).await;
             (error_text(legacy, &error).into_bytes(), None)

@@ -204,10 +204,9 @@ impl Gate {
     pub fn claim(&self, who: Who, said: SessionId) -> Result<(Who, SessionId), Error> {
         let Some(asks) = self.asks.as_ref().filter(|asks| asks.sessions) else { return Ok((who, said)) };
         let Some(signed) = signed::parse(said.as_str()) else { return Ok((who, said)) };
-        match asks.session(&signed) {
-            Ok((principal, id)) => Ok((Who::somebody(who.origin, principal), id)),
-            Err(error) => Err(error),
-        }
+        let (principal, id) = asks.session(&signed)?;
+        asks.standing.check(&principal)?;
+        Ok((Who::somebody(who.origin, principal), id))
     }
 
     /// A ticket, for whoever may receive for this session.
@@ -222,10 +221,13 @@ impl Gate {
     /// Who has a ticket, and for which session. The ticket is spent, whatever comes of it.
     ///
     /// # Errors
-    /// [`Kind::TicketSpent`].
+    /// [`Kind::TicketSpent`]; as [`Gate::identify`] if its owner does not count any more.
     pub fn redeem(&self, origin: Origin, ticket: &str) -> Result<(Who, SessionId), Error> {
         let (mut who, session) = self.tickets.redeem(ticket, self.clock.now())?;
         who.origin = origin;
+        if let (Some(asks), Some(principal)) = (&self.asks, who.principal()) {
+            asks.standing.check(principal)?;
+        }
         Ok((who, session))
     }
 

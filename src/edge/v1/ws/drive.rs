@@ -259,7 +259,11 @@ impl<'a, P: Peer> Talk<'a, P> {
                         self.session.acknowledged(upto, result);
                     }
                     Order::Authenticate { reference, token } => {
-                        let result = self.authenticate(&token);
+                        let result = match self.authenticate(&token) {
+                            // Guessing over an open connection costs what it costs over new ones.
+                            Err(error) => Err(self.doors.temper(error, self.who.origin).await),
+                            renewed => renewed,
+                        };
                         self.session.authenticated(reference, result);
                     }
                     Order::Ping => self.pipe.ping(),
