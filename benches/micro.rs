@@ -155,7 +155,7 @@ fn finish<F: Future>(future: F) -> F::Output {
 
 fn through_a_store(store: &impl Store, to: &SessionId, count: usize) {
     let posting = || Posting { to: vec![to.clone()], message: message(), key: None };
-    let accepted: Vec<_> = (0..count).map(|_| store.append(posting())).collect();
+    let accepted: Vec<_> = (0..count).map(|_| store.append_if(posting(), &|| Ok(()))).collect();
     accepted.into_iter().for_each(|accepted| _ = finish(accepted).expect("accepted"));
     loop {
         let page = finish(store.read(to, Seq(0), ALL)).expect("a page");

@@ -142,6 +142,8 @@ pub struct Limits {
     pub connects: Rule,
     /// Credentials of one address that were refused.
     pub failed_logins: Rule,
+    /// Mailboxes that are made.
+    pub mailboxes: Founded,
     /// Receivers on fresh connections, all together.
     pub admission: Rule,
     /// The most connections of one address at once; none: as many as there may be.
@@ -150,6 +152,15 @@ pub struct Limits {
     pub trusted_proxies: Vec<IpNet>,
     /// Addresses that have no limits as such, and whose sessions have none.
     pub exempt: Vec<IpNet>,
+}
+
+/// How many mailboxes one may make.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Founded {
+    /// Each verified identity.
+    pub principal: Rule,
+    /// Each address, without an identity.
+    pub address: Rule,
 }
 
 /// One kind of request, limited in three scopes.

@@ -284,7 +284,7 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn new(failed_logins: &str) -> Self {
+    fn new(failed_logins: &str, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let key = dir.path().join("key");
         fs::write(&key, cli::run(&["token", "key"]).exits(0).stdout).expect("written");
@@ -292,7 +292,7 @@ impl Guarded {
         // Also where everybody is exempt.
         let limit = ["--failed-logins-per-address", failed_logins, "--error-hold", "1ms", "--wait", "200ms"];
         let auth = ["--auth", "jwt,signed", "--jwt-keys", path, "--signed-keys", path];
-        Self { relay: Relay::start(&[&auth[..], &limit].concat()), key, _dir: dir }
+        Self { relay: Relay::start(&[&auth[..], &limit, more].concat()), key, _dir: dir }
     }
 
     fn made(&self, what: &[&str]) -> String {
@@ -343,7 +343,7 @@ fn broken(credentials: &str) -> String {
 
 #[test]
 fn wrong_credentials_are_answered_so_often_and_right_ones_always() {
-    let guarded = Guarded::new("3 per hour");
+    let guarded = Guarded::new("3 per hour", &[]);
     let right = guarded.made(&["make", "--sub", "ann", "--receive", "*", "--send", "*"]);
     let ask = |token: &str| guarded.ask("GET", "/v1/messages?session=s&wait=0", token, "");
     let wrong = broken(&right);
@@ -355,7 +355,7 @@ fn wrong_credentials_are_answered_so_often_and_right_ones_always() {
 
 #[test]
 fn wrong_tokens_over_an_open_websocket_are_failed_logins_too() {
-    let guarded = Guarded::new("3 per hour");
+    let guarded = Guarded::new("3 per hour", &[]);
     let right = guarded.made(&["make", "--sub", "ann", "--receive", "*", "--send", "*"]);
     let mut socket = guarded.socket(&right, "s");
     let mut show = |token: &str| {
@@ -393,7 +393,7 @@ fn at_every_door_wrong_credentials_count() {
     // In a body, in a query, as a bearer, and for a ticket.
     let sessions = ["/get", "/set", "/del", "/python/MsgHandler.py?Type=GET&SYS_SESSION=", "/python/getMessages.py"];
     let all = places.len() + tickets.len() + 2 * sessions.len() + 2;
-    let guarded = Guarded::new(&format!("{all} per day"));
+    let guarded = Guarded::new(&format!("{all} per day"), &[]);
     let wrong = broken(&right(&guarded));
     for (method, target, body) in places {
         let answer = guarded.ask(method, target, &wrong, body);
@@ -421,4 +421,85 @@ fn at_every_door_wrong_credentials_count() {
     }
     let answer = guarded.ask("GET", "/v1/sessions/s", &wrong, "");
     assert_eq!(answer.status, 429, "one of the {all} did not count: {answer:?}");
+}
+
+#[test]
+fn one_who_makes_up_sessions_is_stopped_and_others_still_get_theirs() {
+    // Nothing else stops anybody.
+    let relay = relay(&["--mailboxes-per-address", "12 per day", "--failed-logins-per-address", "none"]);
+    let mut conn = Conn::open(relay.addr());
+    let poll = |session: &str| request("GET", &format!("/v1/messages?session={session}&wait=0"), &[], b"");
+    let to = |session: &str| send_request_to(session);
+    // By sending over each wire, by asking, by a stream, and by several addresses at once.
+    assert_eq!(conn.exchange(to("\"sent\"")).status, 201);
+    assert_eq!(conn.exchange(set_request("a", "x0", "{}")).x0(), Answer::Accepted);
+    assert_eq!(conn.exchange(poll("asked")).status, 200);
+    let mut stream = Conn::open(relay.addr());
+    stream.send(request("GET", "/v1/events?session=streamed", &[], b""));
+    assert_eq!(stream.try_head(PATIENCE).expect("a stream").status, 200);
+    let (mut socket, _) = relay.socket("socket", None);
+    socket.say(r#"{"type":"send","ref":1,"to":"session:framed","payload":{}}"#);
+    assert!(said(&mut socket).contains("sent"));
+    assert_eq!(conn.exchange(to(r#"["e1","e2","e3","e4","e5","e6"]"#)).status, 201);
+    assert_eq!(relay.metric("x0_relay_mailboxes"), 12.0);
+    // What there is goes on, as often as one likes.
+    for _ in 0..3 {
+        assert_eq!(conn.exchange(to("\"sent\"")).status, 201);
+        assert_eq!(conn.exchange(poll("asked")).status, 200);
+        assert_eq!(conn.exchange(set_request("a", "x0", "{}")).x0(), Answer::Accepted);
+    }
+    // No more of them, by any way; and who is told so is told by what, and until when.
+    let refused = conn.exchange(to(r#"["e1","new"]"#));
+    let problem: serde_json::Value = serde_json::from_str(refused.text()).expect("JSON");
+    assert_eq!(
+        (&problem["kind"], &problem["addresses"]),
+        (&"too_many_requests".into(), &["session:new"].as_slice().into())
+    );
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("mailboxes-per-address")), "{problem}");
+    let after: u64 = refused.header("retry-after").and_then(|after| after.parse().ok()).expect("seconds");
+    assert!((3_600..=7_200).contains(&after), "{after}");
+    assert_eq!(conn.exchange(poll("new")).status, 429);
+    conn.exchange(set_request("a", "new", "{}")).error("TooManyRequests");
+    let events = Conn::open(relay.addr()).exchange(request("GET", "/v1/events?session=new", &[], b""));
+    assert_eq!(events.status, 429, "{events:?}");
+    socket.say(r#"{"type":"send","ref":2,"to":"session:new","payload":{}}"#);
+    assert!(said(&mut socket).contains("\"status\":429"));
+    assert_eq!(relay.metric("x0_relay_mailboxes"), 12.0);
+    // Somebody else is not concerned.
+    let mut other = from(Ipv4Addr::new(127, 0, 0, 2), relay.addr());
+    std::io::Write::write_all(&mut other, &closing("/v1/messages?session=new&wait=0")).expect("asked");
+    assert_eq!(answers(other, false), Some(200));
+    assert_eq!(relay.metric("x0_relay_mailboxes"), 13.0);
+}
+
+/// A message to what stands in `to`.
+fn send_request_to(to: &str) -> Vec<u8> {
+    let body = format!(r#"{{"to":{to},"payload":{{}}}}"#);
+    request("POST", "/v1/messages", &[("Content-Type", "application/json")], body.as_bytes())
+}
+
+fn closing(target: &str) -> Vec<u8> {
+    request("GET", target, &[("Connection", "close")], b"")
+}
+
+#[test]
+fn identities_make_mailboxes_of_their_own_number() {
+    let guarded =
+        Guarded::new("none", &["--mailboxes-per-principal", "2 per day", "--mailboxes-per-address", "1 per day"]);
+    let token = |sub: &str| guarded.made(&["make", "--sub", sub, "--receive", "*", "--send", "*"]);
+    let (ann, bob) = (token("ann"), token("bob"));
+    let makes = |bearer: &str, session: &str| {
+        guarded.ask("GET", &format!("/v1/messages?session={session}&wait=0"), bearer, "").status
+    };
+    assert_eq!([makes(&ann, "a"), makes(&ann, "b"), makes(&ann, "c")], [200, 200, 429]);
+    assert_eq!(makes(&ann, "a"), 200, "one that there is");
+    assert_eq!(makes(&bob, "c"), 200);
+    assert_eq!(makes(&ann, "c"), 200, "now there is one");
+    // Nor by sending, as a signed session may to everybody.
+    let signed = guarded.made(&["session", "tab"]);
+    let set = |to: &str| {
+        let body = common::x0::set_body(&signed, to, "{}");
+        guarded.ask("POST", "/set", "", &body).text().contains("TooManyRequests")
+    };
+    assert_eq!([set("x"), set("y"), set("z"), set("x")], [false, false, true, false]);
 }

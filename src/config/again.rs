@@ -34,6 +34,8 @@ pub const LIVE: &[&str] = &[
     "polls-per-session",
     "polls-per-address",
     "failed-logins-per-address",
+    "mailboxes-per-principal",
+    "mailboxes-per-address",
     "admission",
     "trusted-proxies",
     "exempt-addresses",

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{Limits, Scopes, resolve::Settings, value::Value};
+use super::{Founded, Limits, Scopes, resolve::Settings, value::Value};
 use crate::rate::Rule;
 
 impl Settings {
@@ -17,6 +17,10 @@ impl Settings {
             polls: scopes("polls"),
             connects: self.rate("connects-per-address"),
             failed_logins: self.rate("failed-logins-per-address"),
+            mailboxes: Founded {
+                principal: self.rate("mailboxes-per-principal"),
+                address: self.rate("mailboxes-per-address"),
+            },
             admission: self.rate("admission"),
             connections_per_address: match self.value("connections-per-address") {
                 Value::Number(most) => usize::try_from(most).ok(),

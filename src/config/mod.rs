@@ -29,8 +29,8 @@ pub use fault::Fault;
 pub use resolve::{check, gateway, serve};
 
 pub use crate::settings::{
-    Auth, ControlSocket, Gateway, Http, Jwt, KeyPlace, Limits, LogFormat, Mail, Overflow, Process, Scopes, Serve,
-    SocketPlace, SyncRule, Tls, V1,
+    Auth, ControlSocket, Founded, Gateway, Http, Jwt, KeyPlace, Limits, LogFormat, Mail, Overflow, Process, Scopes,
+    Serve, SocketPlace, SyncRule, Tls, V1,
 };
 
 /// Where the control socket is unless somebody says otherwise, for this user.

@@ -507,6 +507,22 @@ pub static SETTINGS: &[Setting] = &[
         "It holds for every address. A right credential is never refused because others of its address are wrong.",
     ),
     row(
+        "mailboxes-per-principal",
+        SERVE,
+        (Limits, Kind::Rate),
+        Text("10000 per hour, burst 100000"),
+        "How many sessions that have no mailbox yet one identity may name (with auth)",
+        "Less, so that no client takes a large part of sessions; more for a back end that opens them for everybody.",
+    ),
+    row(
+        "mailboxes-per-address",
+        SERVE,
+        (Limits, Kind::Rate),
+        Text("5000 per hour, burst 20000"),
+        "How many such sessions one address (IPv6: one /64) may name without an identity",
+        "Less on an open network; more for many pages behind one address. A gateway's clients count for nobody here.",
+    ),
+    row(
         "admission",
         BOTH,
         (Limits, Kind::Rate),

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use limits::Limits;
 use standing::Standing;
 use tickets::Tickets;
 
@@ -16,6 +17,7 @@ use crate::{
 
 mod crypto;
 pub mod forwarded;
+mod founder;
 pub mod keys;
 pub mod limits;
 mod origin;
@@ -26,6 +28,7 @@ mod tickets;
 mod token;
 mod who;
 
+pub use founder::Founder;
 pub use keys::Keys;
 pub use origin::{Origins, Pattern, is_own};
 pub use standing::{Change, NOTICE, Watch};
@@ -40,6 +43,8 @@ pub struct Send {
     pub from: Box<str>,
     /// The receivers.
     pub to: Vec<SessionId>,
+    /// Who is charged for the mailboxes of those that have none yet.
+    pub by: Founder,
 }
 
 /// To receive what `of` was sent, and to remove it.
@@ -47,6 +52,8 @@ pub struct Send {
 pub struct Receive {
     /// The receiver.
     pub of: SessionId,
+    /// Who is charged for the mailbox if there is none yet.
+    pub by: Founder,
 }
 
 /// To see and change what belongs to others.
@@ -76,6 +83,7 @@ pub struct Gate {
     own_uid: u32,
     tickets: Arc<Tickets>,
     clock: Clock,
+    limits: Option<Limits>,
     /// Nothing: the relay is open.
     asks: Option<Arc<Asks>>,
 }
@@ -143,14 +151,25 @@ impl Asks {
 impl Gate {
     /// Mail open to everybody; `own_uid` and root may operate.
     pub fn open(own_uid: u32) -> Self {
-        Self { own_uid, tickets: Arc::default(), clock: Clock::start(), asks: None }
+        Self { own_uid, tickets: Arc::default(), clock: Clock::start(), limits: None, asks: None }
     }
 
     /// Mail for those whom the keys identify, if the settings ask for any; `own_uid` and root may operate.
     pub fn new(own_uid: u32, auth: &Auth, keys: Keys, clock: Clock) -> Self {
         let standing = Arc::new(Standing::new(keys, clock));
         let asks = Asks { tokens: auth.jwt.is_some(), sessions: auth.signed.is_some(), standing };
-        Self { own_uid, tickets: Arc::default(), clock, asks: (!auth.is_open()).then(|| Arc::new(asks)) }
+        let asks = (!auth.is_open()).then(|| Arc::new(asks));
+        Self { own_uid, tickets: Arc::default(), clock, limits: None, asks }
+    }
+
+    /// Charges new mailboxes to whoever makes them.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits: Some(limits), ..self }
+    }
+
+    fn founder(&self, who: &Who) -> Founder {
+        Founder::new(who, self.limits.as_ref(), self.clock)
     }
 
     /// Whether nobody is asked who they are.
@@ -247,7 +266,7 @@ impl Gate {
                 let detail = "this relay asks nobody who they are, so it has no organisations (auth = \"open\")";
                 return Err(Error::new(Kind::Forbidden, detail));
             }
-            return Ok(Admission(Send { from: from.into(), to }));
+            return Ok(Admission(Send { from: from.into(), to, by: self.founder(who) }));
         };
         let policy = &asks.principal(who)?.policy;
         if !policy.speaks_as(from) {
@@ -273,7 +292,7 @@ impl Gate {
         } else {
             from.into()
         };
-        Ok(Admission(Send { from, to: allowed }))
+        Ok(Admission(Send { from, to: allowed, by: self.founder(who) }))
     }
 
     /// May they receive for this session?
@@ -281,14 +300,15 @@ impl Gate {
     /// # Errors
     /// As [`Gate::send`].
     pub fn receive(&self, who: &Who, of: SessionId) -> Result<Admission<Receive>, Error> {
-        let Some(asks) = &self.asks else { return Ok(Admission(Receive { of })) };
+        let by = self.founder(who);
+        let Some(asks) = &self.asks else { return Ok(Admission(Receive { of, by })) };
         if asks.sessions && unsigned(of.bare()).is_some() {
             let detail = "a signed session is a credential: send it as Authorization: Bearer, and name the session by its \
                           bare id";
             return Err(Error::new(Kind::InvalidSession, detail));
         }
         match asks.principal(who)?.policy.receives(&of) {
-            Some(of) => Ok(Admission(Receive { of })),
+            Some(of) => Ok(Admission(Receive { of, by })),
             None => {
                 let detail = "these credentials do not allow to receive for this session (receive)";
                 Err(Error::new(Kind::Forbidden, detail))

@@ -9,6 +9,7 @@ use super::{Hub, desks::Hold, desks::Place};
 use crate::{
     cursor::Cursor,
     error::Error,
+    gate::Founder,
     mailbox::{Batch, Letter, Max, Settle},
     message::Seq,
     metrics::Counted,
@@ -128,6 +129,7 @@ impl Drop for Lease {
 pub struct Stream {
     hub: Hub,
     place: Place,
+    by: Founder,
     /// Kept while mail is on its way to a receiver that cannot say what it has.
     hold: Option<Hold>,
     _counted: Counted,
@@ -147,9 +149,9 @@ pub enum Event {
 }
 
 impl Stream {
-    pub(super) fn open(hub: Hub, place: Place) -> Self {
+    pub(super) fn open(hub: Hub, place: Place, by: Founder) -> Self {
         let counted = Counted::new(&hub.0.metrics.receivers);
-        Self { hub, place, hold: None, _counted: counted }
+        Self { hub, place, by, hold: None, _counted: counted }
     }
 
     /// Waits until `deadline` for what comes after the cursor, or after the stored acknowledgement. May be dropped and
@@ -194,7 +196,7 @@ impl Stream {
         if hold.is_none() && self.hold.is_none() {
             return Ok(None);
         }
-        let batch = self.hub.0.store.batch(self.place.session(), after, max).await;
+        let batch = self.hub.0.store.batch_if(self.place.session(), after, max, &|| self.by.found()).await;
         let found = batch.as_ref().is_ok_and(|batch| !batch.is_empty());
         match hold {
             Some(hold) if keep && found => self.hold = Some(hold),
@@ -248,7 +250,7 @@ impl Stream {
     /// As [`crate::storage::Store::batch`].
     pub async fn start(&self) -> Result<Cursor, Error> {
         let none = Max { messages: 0, bytes: 0 };
-        let batch = self.hub.0.store.batch(self.place.session(), None, none).await?;
+        let batch = self.hub.0.store.batch_if(self.place.session(), None, none, &|| self.by.found()).await?;
         // A gap at the start has not been told yet.
         Ok(match batch.gap.and_then(|gap| gap.range) {
             Some((from, _)) => Cursor { seq: Seq(from.0 - 1), ..batch.cursor },

@@ -120,10 +120,10 @@ impl Hub {
         }
         let accepted = self.clock().now();
         let Draft { kind, payload, shape, ttl, key } = draft;
-        let gate::Send { from, to } = admission.into_intent();
+        let gate::Send { from, to, by } = admission.into_intent();
         let expires = accepted.after(ttl.map_or(self.0.ttl.usual, |ttl| ttl.min(self.0.ttl.most)));
         let message = Message { id: Uuid::now_v7(), from, kind, accepted, expires, payload, shape };
-        let appended = self.0.store.append(Posting { to, message, key });
+        let appended = self.0.store.append_if(Posting { to, message, key }, &|| by.found());
         let metrics = Arc::clone(&self.0.metrics);
         Box::pin(async move {
             let accepted = appended.await?;
@@ -144,7 +144,8 @@ impl Hub {
 
     /// Makes the caller the session's newest receiver, one that newer ones send away.
     pub fn stream(&self, admission: &Admission<gate::Receive>) -> Stream {
-        Stream::open(self.clone(), self.hang(&admission.intent().of, true))
+        let gate::Receive { of, by } = admission.intent();
+        Stream::open(self.clone(), self.hang(of, true), by.clone())
     }
 
     fn hang(&self, session: &SessionId, yields: bool) -> Place {
@@ -232,7 +233,8 @@ impl Hub {
         after: Option<Cursor>,
         max: Max,
     ) -> Result<Batch, Error> {
-        self.0.store.batch(&admission.intent().of, after, max).await
+        let gate::Receive { of, by } = admission.intent();
+        self.0.store.batch_if(of, after, max, &|| by.found()).await
     }
 
     /// How long an answer is to be held back, because the session's receiver has had it again and again.

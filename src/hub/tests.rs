@@ -10,7 +10,7 @@ use crate::{
     cursor::{Gap, Reason},
     gate::{Gate, Who},
     mailbox::{Capacity, Removed},
-    storage::{Limits, Local, Null, Store, Swept},
+    storage::{Limits, Local, MayMake, Null, Store, Swept},
 };
 
 const MAX: Max = Max { messages: 100, bytes: 1 << 20 };
@@ -57,14 +57,14 @@ impl SlipIn {
 }
 
 impl Store for SlipIn {
-    fn append(&self, posting: Posting) -> Later<Accepted> {
-        self.inner.append(posting)
+    fn append_if(&self, posting: Posting, may_make: MayMake<'_>) -> Later<Accepted> {
+        self.inner.append_if(posting, may_make)
     }
     fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Page> {
         self.after(self.inner.read(of, after, max), of)
     }
-    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
-        let batch = self.after(self.inner.batch(of, after, max), of);
+    fn batch_if(&self, of: &SessionId, after: Option<Cursor>, max: Max, may_make: MayMake<'_>) -> Later<Batch> {
+        let batch = self.after(self.inner.batch_if(of, after, max, may_make), of);
         if !self.slow.load(SeqCst) {
             return batch;
         }

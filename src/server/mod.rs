@@ -186,9 +186,10 @@ impl Prepared {
     fn open(self, hub: Hub) -> Result<Server, StartError> {
         let Self { config, identity, sockets, life, metrics, keys } = self;
         let (heirs, heir) = Heirs::way();
+        let limits = Rates::new(config.http.limits.clone());
         let relay = Relay {
             directory: config.mail.data_dir.as_deref().map(succession::identity),
-            gate: Gate::new(geteuid().as_raw(), &config.auth, keys, life.clock),
+            gate: Gate::new(geteuid().as_raw(), &config.auth, keys, life.clock).limited(limits.clone()),
             metrics,
             hub,
             unfit: Arc::default(),
@@ -199,7 +200,7 @@ impl Prepared {
             settings: Live::default(),
             identity,
             pages: Pages::new(Origins::new(&config.http.origins)),
-            limits: Rates::new(config.http.limits.clone()),
+            limits,
             config,
         };
         let parts = exchange::parts(&relay.pages, relay.identity.as_ref(), &relay.limits);

@@ -34,6 +34,9 @@ pub const KEY_LIVES: Duration = Duration::from_secs(600);
 /// How many keys of one sender are remembered; the oldest make room.
 pub const KEYS_MAX: usize = 100_000;
 
+/// Asked before a mailbox is made, and never otherwise; an error keeps it from being made.
+pub type MayMake<'a> = &'a dyn Fn() -> Result<(), Error>;
+
 /// A message and where it goes: to all of them, or to none.
 #[derive(Clone, Debug)]
 pub struct Posting {
@@ -139,8 +142,9 @@ pub trait Store: Send + Sync {
     /// Puts a message into mailboxes, safe by the store's rule before the result is there; then rings.
     ///
     /// # Errors
-    /// `MailboxFull`, `TooManySessions`, `MemoryFull`, `StorageFailed`, `KeyReused`: nothing was kept.
-    fn append(&self, posting: Posting) -> Later<Accepted>;
+    /// `MailboxFull`, `TooManySessions`, `MemoryFull`, `StorageFailed`, `KeyReused`, or what `may_make` says: nothing was
+    /// kept.
+    fn append_if(&self, posting: Posting, may_make: MayMake<'_>) -> Later<Accepted>;
 
     /// The oldest unexpired messages after `after`, of whichever epoch.
     fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Page>;
@@ -148,8 +152,20 @@ pub trait Store: Send + Sync {
     /// What comes after a cursor, or after the stored acknowledgement. Makes the mailbox if there is none.
     ///
     /// # Errors
-    /// `InvalidCursor`, `TooManySessions`, `MemoryFull`.
-    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch>;
+    /// `InvalidCursor`, `TooManySessions`, `MemoryFull`, or what `may_make` says.
+    fn batch_if(&self, of: &SessionId, after: Option<Cursor>, max: Max, may_make: MayMake<'_>) -> Later<Batch>;
+
+    /// [`Store::append_if`] for somebody who may make any mailbox.
+    #[cfg(test)]
+    fn append(&self, posting: Posting) -> Later<Accepted> {
+        self.append_if(posting, &|| Ok(()))
+    }
+
+    /// [`Store::batch_if`] for somebody who may make any mailbox.
+    #[cfg(test)]
+    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
+        self.batch_if(of, after, max, &|| Ok(()))
+    }
 
     /// Removes what a receiver has.
     ///

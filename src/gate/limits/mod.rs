@@ -75,9 +75,17 @@ struct Force {
     polls: Scopes,
     connects: Arc<Limit>,
     failed_logins: Arc<Limit>,
+    mailboxes: Founded,
     admission: Arc<Limit>,
     /// Turns that were promised to receivers that were sent away.
     invitations: Arc<Limit>,
+}
+
+/// What each may make.
+#[derive(Debug)]
+struct Founded {
+    principal: Arc<Limit>,
+    address: Arc<Limit>,
 }
 
 #[derive(Debug)]
@@ -92,6 +100,15 @@ fn kept(rule: &Rule, before: Option<&Arc<Limit>>, backlog: Duration) -> Arc<Limi
     match before.filter(|before| before.rule() == rule) {
         Some(before) => Arc::clone(before),
         None => Arc::new(Limit::new(rule.clone(), backlog, KEYS_MAX)),
+    }
+}
+
+impl Founded {
+    fn new(rules: &settings::Founded, before: Option<&Self>) -> Self {
+        Self {
+            principal: kept(&rules.principal, before.map(|before| &before.principal), BACKLOG),
+            address: kept(&rules.address, before.map(|before| &before.address), BACKLOG),
+        }
     }
 }
 
@@ -113,6 +130,7 @@ impl Force {
             polls: Scopes::new(&settings.polls, before.map(|before| &before.polls)),
             connects: kept(&settings.connects, before.map(|before| &before.connects), BACKLOG),
             failed_logins: kept(&settings.failed_logins, before.map(|before| &before.failed_logins), BACKLOG),
+            mailboxes: Founded::new(&settings.mailboxes, before.map(|before| &before.mailboxes)),
             admission: kept(&settings.admission, before.map(|before| &before.admission), BACKLOG),
             invitations: kept(&settings.admission, before.map(|before| &before.invitations), INVITED_WITHIN),
             settings,
@@ -181,6 +199,33 @@ impl Limits {
             paid.standings.extend(pass.standings.into_iter().map(|standing| (name, standing)));
         }
         Ok(paid)
+    }
+
+    /// A mailbox that `who` is about to make by naming it.
+    ///
+    /// # Errors
+    /// [`Kind::TooManyRequests`]: it is not to be made.
+    pub fn found(&self, who: &Who, now: Duration) -> Result<(), Error> {
+        let force = self.force.now();
+        let (name, limit, key) = match (who.principal(), force.limited(who)) {
+            (Some(principal), _) => {
+                ("mailboxes-per-principal", &force.mailboxes.principal, self.keys.of(principal.name.as_str()))
+            }
+            (None, Some(address)) => {
+                ("mailboxes-per-address", &force.mailboxes.address, self.keys.of(network(address)))
+            }
+            (None, None) => return Ok(()),
+        };
+        let took = limit.take(key, now, false);
+        took.map(drop).map_err(|Wait(after)| {
+            let detail = format!(
+                "this names a session that has no mailbox yet, and of new ones {} are allowed ({name}); those that there \
+                 are go on",
+                limit.rule()
+            );
+            let limit = limit.rule().quotas().first().map(|quota| (name, *quota));
+            Error::new(Kind::TooManyRequests, detail).retry(Retry { after, limit })
+        })
     }
 
     /// A new connection of a peer.

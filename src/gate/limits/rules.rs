@@ -49,6 +49,17 @@ fn one_customer_of_ipv6_is_one_address() {
 }
 
 #[test]
+fn mailboxes_are_charged_to_whoever_makes_them() {
+    let limits = rules(|rules| rules.mailboxes.address = "2 per day".parse().expect("a rule"));
+    let made = |who: &Who| (0..10).take_while(|_| limits.found(who, NOW).is_ok()).count();
+    assert_eq!((made(&at("192.0.2.1")), made(&at("192.0.2.1")), made(&at("192.0.2.2"))), (2, 0, 2));
+    assert_eq!((made(&at("127.0.0.1")), made(&Who::nobody(Origin::Local { uid: 33 }))), (10, 10), "exempt");
+    let error = limits.found(&at("192.0.2.1"), NOW).expect_err("a third");
+    assert!(error.detail.contains("of new ones 2 per day are allowed (mailboxes-per-address)"), "{error}");
+    assert_eq!(error.retry.expect("a time").after, Duration::from_secs(43_200));
+}
+
+#[test]
 fn a_refusal_says_by_what_and_until_when() {
     let limits = rules(|rules| rules.sends.session = "2/s".parse().expect("a rule"));
     let who = at("192.0.2.1");

@@ -23,7 +23,7 @@ use crate::{
     mailbox::{Batch, Capacity, Full, Letter, Mailbox, Max, RANGES_MAX, Removed, Settle},
     message::{Arrival, Message, Seq, UnixMs},
     storage::{
-        Ring, Swept,
+        MayMake, Ring, Swept,
         journal::{Change, Journal, Kept, Known},
     },
 };
@@ -118,8 +118,8 @@ impl<J: Journal> Boxes<J> {
         }
     }
 
-    /// A new mailbox's own cost, reserved.
-    fn charge_mailbox(&self, session: &SessionId) -> Result<(), Error> {
+    /// A new mailbox's own cost, reserved, if it may be made.
+    fn charge_mailbox(&self, session: &SessionId, may_make: MayMake<'_>) -> Result<(), Error> {
         if self.mailboxes.fetch_add(1, Relaxed) >= self.limits.sessions {
             self.mailboxes.fetch_sub(1, Relaxed);
             let detail =
@@ -128,11 +128,13 @@ impl<J: Journal> Boxes<J> {
         }
         self.charge(mailbox_cost(session.as_str())).inspect_err(|_| {
             self.mailboxes.fetch_sub(1, Relaxed);
-        })
+        })?;
+        // Last: nobody is charged for what there is no room for.
+        may_make().inspect_err(|_| self.discharge_mailbox(session.as_str()))
     }
 
     /// Reserves all that a message to one receiver needs, or nothing.
-    pub fn prepare(&self, to: &SessionId, message: &Message) -> Result<(), Error> {
+    fn prepare(&self, to: &SessionId, message: &Message, may_make: MayMake<'_>) -> Result<(), Error> {
         let (now, cost) = (message.accepted, message.cost());
         let mut shard = self.shard(to);
         if let Some(mailbox) = shard.get_mut(to) {
@@ -146,7 +148,7 @@ impl<J: Journal> Boxes<J> {
                 mailbox.touch(now);
                 mailbox.reserve(cost, self.limits.mailbox).map_err(|full| self.no_room(to, full))
             }
-            None => self.charge_mailbox(to).and_then(|()| {
+            None => self.charge_mailbox(to, may_make).and_then(|()| {
                 let mut mailbox = Mailbox::new(self.new_epoch(), now);
                 let reserved = mailbox.reserve(cost, self.limits.mailbox).map_err(|full| self.no_room(to, full));
                 match reserved {
@@ -160,11 +162,11 @@ impl<J: Journal> Boxes<J> {
     }
 
     /// Reserves all that a message to several receivers needs, or nothing; the error names all that refuse it.
-    pub fn prepare_all(&self, to: &[SessionId], message: &Message) -> Result<(), Error> {
+    pub fn prepare_all(&self, to: &[SessionId], message: &Message, may_make: MayMake<'_>) -> Result<(), Error> {
         let mut refused: Option<Error> = None;
         let mut prepared = Vec::with_capacity(to.len());
         for session in to {
-            match self.prepare(session, message) {
+            match self.prepare(session, message, may_make) {
                 Ok(()) => prepared.push(session),
                 Err(error) => refused.get_or_insert(error).about.push(session.bare().into()),
             }
@@ -259,11 +261,17 @@ impl<J: Journal> Boxes<J> {
     }
 
     /// What comes after a cursor, in a mailbox that is made if there is none: its position becomes known.
-    pub fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Result<Batch, Error> {
+    pub fn batch(
+        &self,
+        of: &SessionId,
+        after: Option<Cursor>,
+        max: Max,
+        may_make: MayMake<'_>,
+    ) -> Result<Batch, Error> {
         let now = self.clock.now();
         let mut shard = self.shard(of);
         if !shard.contains_key(of) {
-            self.charge_mailbox(of)?;
+            self.charge_mailbox(of, may_make)?;
             shard.insert(of.clone(), Mailbox::new(self.new_epoch(), now));
         }
         let Some(mailbox) = shard.get_mut(of) else { return Ok(Batch::default()) };

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Accepted, Haste, Later, MailboxInfo, Page, Posting, Ring, Store, Swept, Totals,
+    Accepted, Haste, Later, MailboxInfo, MayMake, Page, Posting, Ring, Store, Swept, Totals,
     journal::{Journal, KeptKey},
 };
 use crate::{
@@ -79,10 +79,10 @@ fn later<T: Send + 'static>(result: oneshot::Receiver<Result<T, Error>>) -> Late
 
 impl<J: Journal> Local<J> {
     /// Claims the key, if there is one, and reserves all room.
-    fn prepare(&self, posting: &Posting) -> Result<Claim, Error> {
+    fn prepare(&self, posting: &Posting, may_make: MayMake<'_>) -> Result<Claim, Error> {
         let Posting { to, message, key } = posting;
         let Some(key) = key else {
-            return self.boxes.prepare_all(to, message).map(|()| Claim::New);
+            return self.boxes.prepare_all(to, message, may_make).map(|()| Claim::New);
         };
         let claim = self.boxes.keys.claim(key, message.accepted)?;
         if !matches!(claim, Claim::New) {
@@ -91,7 +91,7 @@ impl<J: Journal> Local<J> {
         let prepared = self
             .boxes
             .charge_key()
-            .and_then(|()| self.boxes.prepare_all(to, message).inspect_err(|_| self.boxes.discharge_key()));
+            .and_then(|()| self.boxes.prepare_all(to, message, may_make).inspect_err(|_| self.boxes.discharge_key()));
         prepared.map(|()| claim).inspect_err(|error| {
             let refused: Result<KeptKey, Error> = Err(error.clone());
             self.boxes.keys.settle(key, &refused);
@@ -127,8 +127,8 @@ fn info(session: &SessionId, mailbox: &Mailbox) -> MailboxInfo {
 }
 
 impl<J: Journal> Store for Local<J> {
-    fn append(&self, posting: Posting) -> Later<Accepted> {
-        match self.prepare(&posting) {
+    fn append_if(&self, posting: Posting, may_make: MayMake<'_>) -> Later<Accepted> {
+        match self.prepare(&posting, may_make) {
             Err(error) => now(Err(error)),
             Ok(Claim::Duplicate(accepted)) => now(Ok(accepted)),
             Ok(Claim::UnderWay(result)) => later(result),
@@ -145,8 +145,8 @@ impl<J: Journal> Store for Local<J> {
         now(Ok(self.boxes.with(of, |mailbox, _| page(mailbox))))
     }
 
-    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
-        now(self.boxes.batch(of, after, max))
+    fn batch_if(&self, of: &SessionId, after: Option<Cursor>, max: Max, may_make: MayMake<'_>) -> Later<Batch> {
+        now(self.boxes.batch(of, after, max, may_make))
     }
 
     fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed> {

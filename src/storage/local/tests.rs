@@ -50,6 +50,42 @@ async fn a_refused_message_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_may_make_a_mailbox_is_asked_for_each_that_is_made_and_a_no_leaves_nothing() {
+    let store = store(10, 100_000);
+    send(&store, "b", 10).await.expect("room");
+    let before = totals(&store).await;
+    let asked = std::cell::Cell::new(0);
+    let no = || {
+        asked.set(asked.get() + 1);
+        Err(Error::new(Kind::TooManyRequests, "no"))
+    };
+    let (known, new) = (SessionId::new("b").expect("id"), SessionId::new("new").expect("id"));
+    let message = |accepted: UnixMs| Message {
+        id: uuid::Uuid::nil(),
+        from: "a".into(),
+        kind: "".into(),
+        accepted,
+        expires: UnixMs(accepted.0 + 500),
+        payload: Bytes::from_static(b"1"),
+        shape: Shape::Other,
+    };
+    let posting = |to: &[&SessionId]| Posting {
+        to: to.iter().copied().cloned().collect(),
+        message: message(store.boxes.clock.now()),
+        key: None,
+    };
+    let max = Max { messages: 1, bytes: 100 };
+    store.batch_if(&known, None, max, &no).await.expect("it is there");
+    assert_eq!(asked.get(), 0);
+    assert_eq!(store.batch_if(&new, None, max, &no).await.expect_err("new").kind, Kind::TooManyRequests);
+    let refused = store.append_if(posting(&[&known, &new]), &no).await.expect_err("one of them is new");
+    assert_eq!((refused.about, asked.get()), (vec!["new".into()], 2));
+    assert_eq!(totals(&store).await, before);
+    store.append_if(posting(&[&known]), &no).await.expect("it is there");
+    assert_eq!(asked.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_kept_is_given_back_in_full() {
     let store = store(10, 100_000);
     for to in ["b", "c", "d"] {

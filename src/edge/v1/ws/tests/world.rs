@@ -24,7 +24,7 @@ use crate::{
     lifecycle::{Lifecycle, Phase},
     mailbox::{Batch, Capacity, Max, Removed, Settle},
     message::{Seq, Shape},
-    storage::{Limits, Local, MailboxInfo, Null, Page, Posting, Store, Swept, Totals},
+    storage::{Limits, Local, MailboxInfo, MayMake, Null, Page, Posting, Store, Swept, Totals},
 };
 
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -41,9 +41,9 @@ pub struct Slow {
 }
 
 impl Store for Slow {
-    fn append(&self, posting: Posting) -> Later<Accepted> {
+    fn append_if(&self, posting: Posting, may_make: MayMake<'_>) -> Later<Accepted> {
         self.sent.fetch_add(1, SeqCst);
-        let accepted = self.inner.append(posting);
+        let accepted = self.inner.append_if(posting, may_make);
         if !self.slow.load(SeqCst) {
             return accepted;
         }
@@ -56,11 +56,11 @@ impl Store for Slow {
     fn read(&self, of: &SessionId, after: Seq, max: Max) -> Later<Page> {
         self.inner.read(of, after, max)
     }
-    fn batch(&self, of: &SessionId, after: Option<Cursor>, max: Max) -> Later<Batch> {
+    fn batch_if(&self, of: &SessionId, after: Option<Cursor>, max: Max, may_make: MayMake<'_>) -> Later<Batch> {
         if self.broken.load(SeqCst) {
             return Box::pin(std::future::ready(Err(Error::new(Kind::MemoryFull, "no room for a mailbox"))));
         }
-        self.inner.batch(of, after, max)
+        self.inner.batch_if(of, after, max, may_make)
     }
     fn settle(&self, of: &SessionId, what: &Settle, haste: Haste) -> Later<Removed> {
         self.inner.settle(of, what, haste)
