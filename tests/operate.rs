@@ -15,6 +15,10 @@ mod logs;
 #[path = "operate/control.rs"]
 mod control;
 
+/// What keeps a relay from starting.
+#[path = "operate/check.rs"]
+mod check;
+
 /// `send`, `watch`, `stats`, `sessions`, `purge`, `drain`, `health`.
 #[path = "operate/commands.rs"]
 mod commands;

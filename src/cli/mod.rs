@@ -123,7 +123,7 @@ fn command() -> Command {
         )
         .subcommand(
             Command::new("check")
-                .about("Say what is wrong with a configuration file, without starting")
+                .about("Say what is wrong with a configuration file, and the keys and certificates that it names, without starting")
                 .arg(Arg::new("file").value_name("FILE").required(true).help("The file")),
         )
         .subcommand(

@@ -72,14 +72,14 @@ pub fn gateway(
     Settings::collect(matches, &env.into_iter().collect(), others).into_gateway()
 }
 
-/// Looks a file over as `x0-relay serve` would, without environment and flags.
+/// Looks a file over as `x0-relay serve` would, without environment and flags, and says what it sets.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn check(path: &Path) -> Result<(), Vec<Fault>> {
+pub fn check(path: &Path) -> Result<Serve, Vec<Fault>> {
     let mut settings = Settings::default();
     settings.file(path, &Source::File { path: path.to_owned(), line: None, column: None }, "");
-    settings.into_serve(&BTreeMap::new()).map(drop)
+    settings.into_serve(&BTreeMap::new())
 }
 
 pub(super) type Environment = BTreeMap<OsString, OsString>;

@@ -38,6 +38,7 @@ use crate::{
 mod exchange;
 mod handover;
 mod keys;
+pub mod papers;
 mod process;
 pub mod reload;
 mod sockets;
