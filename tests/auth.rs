@@ -276,6 +276,86 @@ fn what_is_revoked_ends_at_once_and_with_it_whoever_waits() {
     assert_eq!(stage.ask("GET", "/v1/messages?session=ann-1&wait=0", &stage.ann(), "").status, 200);
 }
 
+/// A directory for relays that follow each other, and whom one of them has revoked.
+struct Remembering {
+    dir: tempfile::TempDir,
+    key: PathBuf,
+    revoked: String,
+    good: String,
+}
+
+impl Remembering {
+    fn new() -> Self {
+        let (dir, key) = secret();
+        let key_path = key.to_str().expect("UTF-8");
+        let made = |id: &str| {
+            let args =
+                ["token", "make", "--key", key_path, "--sub", "ann", "--id", id, "--receive", "*", "--send", "*"];
+            cli::run(&args).exits(0).stdout.trim().to_owned()
+        };
+        let (revoked, good) = (made("t1"), made("t2"));
+        Self { dir, key, revoked, good }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn start(&self, more: &[&str]) -> Relay {
+        let keys = self.key.to_str().expect("UTF-8");
+        let (data, socket) = (self.path("data"), self.path("s.sock"));
+        let auth = ["--auth", "jwt", "--jwt-keys", keys, "--data-dir", &data, "--socket", &socket];
+        Relay::start(&[&auth[..], more].concat())
+    }
+
+    fn revoke(&self) -> cli::Done {
+        cli::run(&["revoke", "--socket", &self.path("s.sock"), "--token-id", "t1"])
+    }
+
+    #[track_caller]
+    fn assert_remembered(&self, relay: &Relay) {
+        let ask = |token: &str| {
+            let bearer = format!("Bearer {token}");
+            let headers = [("Authorization", bearer.as_str())];
+            relay.ask(request("GET", "/v1/messages?session=s&wait=0", &headers, b""))
+        };
+        refused(&ask(&self.revoked), 401, "revoked");
+        assert_eq!(ask(&self.good).status, 200);
+    }
+}
+
+#[test]
+fn what_was_revoked_stays_so_after_a_crash_and_in_the_relay_that_takes_over() {
+    let place = Remembering::new();
+    let mut relay = place.start(&[]);
+    place.revoke().exits(0);
+    relay.kill9();
+    let mut back = place.start(&[]);
+    place.assert_remembered(&back);
+    let heir = place.start(&["--takeover"]);
+    assert_eq!(back.wait_exit(LONG).code(), Some(0));
+    place.assert_remembered(&heir);
+    // A list that cannot be read is not passed over.
+    drop(heir);
+    std::fs::write(place.path("data/revoked.json"), "{").expect("written");
+    let keys = place.key.to_str().expect("UTF-8");
+    let data = place.path("data");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--socket", "none", "--auth", "jwt", "--jwt-keys", keys];
+    let told = cli::run(&[&serve[..], &["--data-dir", &data]].concat());
+    assert!(told.code != 0 && told.stderr.contains("revoked.json"), "{told:?}");
+}
+
+#[test]
+fn a_revocation_that_cannot_be_written_counts_and_its_operator_is_told() {
+    let place = Remembering::new();
+    let relay = place.start(&[]);
+    // Nothing can be written where a directory lies.
+    std::fs::create_dir(place.path("data/revoked.new")).expect("made");
+    let told = place.revoke();
+    assert!(told.code == 1 && told.stderr.contains("revoked.json cannot be written"), "{told:?}");
+    place.assert_remembered(&relay);
+}
+
 #[test]
 fn what_a_signed_session_sends_and_asks_counts_for_its_identity() {
     // Addresses of this machine are exempt; identities are not.

@@ -1,6 +1,6 @@
 //! Who may do what. Nothing in [`crate::hub`] is reached without an [`Admission`], and only this room makes one.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use limits::Limits;
 use standing::Standing;
@@ -22,6 +22,7 @@ pub mod keys;
 pub mod limits;
 mod origin;
 pub mod policy;
+mod revoked;
 pub mod signed;
 mod standing;
 mod tickets;
@@ -330,14 +331,42 @@ impl Gate {
         }
     }
 
-    /// Ends what was handed out, within moments, and remembers that for so long.
+    /// Ends what was handed out, within moments, and remembers that for so long; on disk too before it returns, if it is
+    /// remembered there.
     ///
     /// # Errors
-    /// [`Kind::BadRequest`] while the relay is open; [`Kind::MemoryFull`].
-    pub fn revoke(&self, _: &Admission<Operate>, what: &Revoked, remember: Duration) -> Result<(), Error> {
+    /// [`Kind::BadRequest`] while the relay is open, [`Kind::MemoryFull`], [`Kind::Draining`] in a takeover: nothing has
+    /// ended. [`Kind::StorageFailed`]: it has, and perhaps not for longer than this process.
+    pub async fn revoke(&self, _: &Admission<Operate>, what: &Revoked, remember: Duration) -> Result<(), Error> {
+        let Some(asks) = &self.asks else {
+            return Err(Error::new(Kind::BadRequest, "this relay asks nobody who they are (auth = \"open\")"));
+        };
+        asks.standing.revoke(what, remember)?;
+        asks.standing.keep().await
+    }
+
+    /// Brings back what was revoked, from the data directory, and remembers it there from now on.
+    ///
+    /// # Errors
+    /// [`Kind::StorageFailed`]: what is there cannot be read.
+    pub fn keep_revocations_in(&self, directory: &Path) -> Result<(), Error> {
         match &self.asks {
-            Some(asks) => asks.standing.revoke(what, remember),
-            None => Err(Error::new(Kind::BadRequest, "this relay asks nobody who they are (auth = \"open\")")),
+            Some(asks) => asks.standing.revoked.keep_in(directory, self.clock.now()),
+            None => Ok(()),
+        }
+    }
+
+    /// Another relay is about to read the data directory: from now on nothing is revoked here.
+    pub fn give_revocations(&self) {
+        if let Some(asks) = &self.asks {
+            asks.standing.revoked.give();
+        }
+    }
+
+    /// Nothing came of that.
+    pub fn take_revocations_back(&self) {
+        if let Some(asks) = &self.asks {
+            asks.standing.revoked.take_back();
         }
     }
 }

@@ -1,41 +1,32 @@
 //! Whether an identity still counts: what was revoked, which keys there are, and how those that wait hear of a change.
 
-use std::{collections::HashMap, future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::{sync::watch, time::sleep};
+use parking_lot::RwLock;
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
 
 use super::{
     keys::Keys,
-    who::{Name, Principal, Who},
+    revoked::Revocations,
+    who::{Principal, Who},
 };
 use crate::{
     error::{Error, Kind},
-    lifecycle::Clock,
+    lifecycle::{self, Clock},
     message::UnixMs,
     wire::control::Revoked,
 };
 
-/// The most revocations that are remembered.
-const REVOKED_MAX: usize = 100_000;
 /// How long before its end an identity's is announced.
 pub const NOTICE: Duration = Duration::from_secs(60);
-
-#[derive(PartialEq, Eq, Hash)]
-enum Entry {
-    Token(Box<str>),
-    Name(Name),
-}
-
-struct Term {
-    since: UnixMs,
-    until: UnixMs,
-}
 
 /// What identities stand on.
 pub(super) struct Standing {
     keys: RwLock<Arc<Keys>>,
-    revoked: Mutex<HashMap<Entry, Term>>,
+    pub revoked: Revocations,
     /// Told of every change.
     changes: watch::Sender<()>,
     clock: Clock,
@@ -44,7 +35,7 @@ pub(super) struct Standing {
 impl Standing {
     pub fn new(keys: Keys, clock: Clock) -> Self {
         let changes = watch::Sender::new(());
-        Self { keys: RwLock::new(Arc::new(keys)), revoked: Mutex::default(), changes, clock }
+        Self { keys: RwLock::new(Arc::new(keys)), revoked: Revocations::default(), changes, clock }
     }
 
     pub fn keys(&self) -> Arc<Keys> {
@@ -60,29 +51,28 @@ impl Standing {
         self.clock.now()
     }
 
+    /// Ends what was handed out; those who wait are told.
     pub fn revoke(&self, what: &Revoked, remember: Duration) -> Result<(), Error> {
-        let since = self.clock.now();
-        let entry = match what {
-            Revoked::Token(id) => Entry::Token(id.clone()),
-            Revoked::Subject(org, subject) => Entry::Name(Name::of_token(org.as_deref(), subject)),
-            Revoked::Session(id) => Entry::Name(Name::of_session(id)),
-        };
-        let mut revoked = self.revoked.lock();
-        if revoked.len() >= REVOKED_MAX {
-            revoked.retain(|_, term| term.until > since);
-        }
-        if revoked.len() >= REVOKED_MAX && !revoked.contains_key(&entry) {
-            let detail = format!("{REVOKED_MAX} revocations are remembered already; exchange the keys instead");
-            return Err(Error::new(Kind::MemoryFull, detail));
-        }
-        let until = since.after(remember);
-        revoked
-            .entry(entry)
-            .and_modify(|term| *term = Term { since, until: term.until.max(until) })
-            .or_insert(Term { since, until });
-        drop(revoked);
+        self.revoked.add(what, self.clock.now(), remember)?;
         self.changes.send_replace(());
         Ok(())
+    }
+
+    /// Waits until what was revoked outlives the process, if anything of it does.
+    pub async fn keep(self: &Arc<Self>) -> Result<(), Error> {
+        if !self.revoked.is_kept() {
+            return Ok(());
+        }
+        let (answer, kept) = oneshot::channel();
+        let standing = Arc::clone(self);
+        let failed = |why: &dyn std::fmt::Display| {
+            let detail = format!("revoked as long as this relay runs, and not written down: {why}; say it again");
+            Error::new(Kind::StorageFailed, detail)
+        };
+        // On a thread of its own: a disk may take its time, and others are served meanwhile.
+        let write = move || _ = answer.send(standing.revoked.write(standing.clock.now()));
+        lifecycle::thread("revocations", write).map_err(|error| failed(&error))?;
+        kept.await.unwrap_or_else(|_| Err(failed(&"the thread gave no answer")))
     }
 
     /// Whether an identity counts now.
@@ -91,24 +81,13 @@ impl Standing {
         if principal.expires <= now {
             return Err(Error::new(Kind::Expired, "the credentials have expired: get others"));
         }
-        if self.is_revoked(principal, now) {
+        if self.revoked.has(principal, now) {
             return Err(Error::new(Kind::Revoked, "the credentials were revoked"));
         }
         if !self.keys().has(principal.key) {
             return Err(Error::new(Kind::Revoked, "the key of these credentials is none of this relay's any more"));
         }
         Ok(())
-    }
-
-    fn is_revoked(&self, principal: &Principal, now: UnixMs) -> bool {
-        let revoked = self.revoked.lock();
-        if revoked.is_empty() {
-            return false;
-        }
-        let term = |entry: Entry| revoked.get(&entry).filter(|term| term.until > now);
-        let token = principal.token.clone().and_then(|token| term(Entry::Token(token)));
-        let name = term(Entry::Name(principal.name.clone()));
-        token.is_some() || name.is_some_and(|term| principal.issued.is_none_or(|issued| issued <= term.since))
     }
 
     /// Waits until an identity does not count any more, or until its end is near.

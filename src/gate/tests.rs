@@ -250,28 +250,28 @@ fn a_ticket_stands_for_who_asked_for_it() {
     assert_eq!(kind(gate.redeem(HERE, &ticket)), Kind::TicketSpent);
 }
 
-#[test]
-fn what_is_revoked_counts_no_more() {
+#[tokio::test]
+async fn what_is_revoked_counts_no_more() {
     let gate = gate();
     let operator = gate.operate(&Who::nobody(Origin::Local { uid: 0 })).expect("root");
     let hour = Duration::from_secs(3600);
     let old = who(&gate, &json!({"jti":"1","iat":now() - 60}));
     let twin = who(&gate, &json!({"jti":"2","iat":now() - 60}));
     let ticket = gate.ticket(&old, id("ann-1")).expect("own");
-    gate.revoke(&operator, &Revoked::Token("1".into()), hour).expect("room");
+    gate.revoke(&operator, &Revoked::Token("1".into()), hour).await.expect("room");
     assert_eq!(kind(gate.receive(&old, id("ann-1"))), Kind::Revoked);
     assert_eq!(kind(identify(&gate, &good(&json!({"jti":"1"})))), Kind::Revoked);
     assert_eq!(kind(gate.redeem(HERE, &ticket)), Kind::Revoked, "and it is spent");
     assert_eq!(kind(gate.redeem(HERE, &ticket)), Kind::TicketSpent);
     assert!(gate.receive(&twin, id("ann-1")).is_ok());
-    gate.revoke(&operator, &Revoked::Subject(Some("acme".into()), "ann".into()), hour).expect("room");
+    gate.revoke(&operator, &Revoked::Subject(Some("acme".into()), "ann".into()), hour).await.expect("room");
     assert!(gate.receive(&twin, id("ann-1")).is_ok(), "another organisation's ann");
-    gate.revoke(&operator, &Revoked::Subject(None, "ann".into()), hour).expect("room");
+    gate.revoke(&operator, &Revoked::Subject(None, "ann".into()), hour).await.expect("room");
     assert_eq!(kind(gate.receive(&twin, id("ann-1"))), Kind::Revoked);
     assert_eq!(kind(identify(&gate, &good(&json!({})))), Kind::Revoked, "nobody knows when it was made");
     assert!(identify(&gate, &good(&json!({"iat": now() + 5}))).is_ok(), "made afterwards");
     let signed = signed::sign(SECRET.as_bytes(), &id("s"), now() + 60).expect("short");
-    gate.revoke(&operator, &Revoked::Session("s".into()), hour).expect("room");
+    gate.revoke(&operator, &Revoked::Session("s".into()), hour).await.expect("room");
     assert_eq!(kind(gate.claim(Who::nobody(HERE), id(&signed))), Kind::Revoked);
 }
 
@@ -295,7 +295,7 @@ async fn those_that_wait_hear_of_a_revocation_and_of_other_keys() {
     let operator = gate.operate(&Who::nobody(Origin::Local { uid: 0 })).expect("root");
     let (ann, bob) = (who(&gate, &json!({})), who(&gate, &json!({"sub":"bob"})));
     let (mut of_ann, mut of_bob) = (gate.watch(&ann), gate.watch(&bob));
-    gate.revoke(&operator, &Revoked::Subject(None, "ann".into()), Duration::from_secs(9)).expect("room");
+    gate.revoke(&operator, &Revoked::Subject(None, "ann".into()), Duration::from_secs(9)).await.expect("room");
     assert_eq!(of_ann.ended().await.kind, Kind::Revoked);
     let still = tokio::time::timeout(Duration::from_secs(5), of_bob.next()).await;
     assert!(still.is_err(), "bob is nobody's business: {still:?}");

@@ -31,6 +31,11 @@ impl Name {
         Self(format!("session:{session}").into())
     }
 
+    /// A name that was written down.
+    pub(super) fn kept(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0

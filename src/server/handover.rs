@@ -134,6 +134,7 @@ impl Server {
         if on_disk {
             self.open.tasks.clear();
             *closed = true;
+            relay.gate.give_revocations();
             if let Err(error) = relay.hub.close().await {
                 tracing::error!(%error, "the store did not close in order");
             }
@@ -145,6 +146,7 @@ impl Server {
     /// Opens the doors again in a new life, on the same mailboxes if they were not closed.
     async fn resume(&mut self, closed: bool) {
         let Role::Relay(relay) = &mut self.role else { return };
+        relay.gate.take_revocations_back();
         let life = self.life.again();
         let mut pause = PAUSE_FIRST;
         let open = loop {

@@ -188,9 +188,13 @@ impl Prepared {
         let Self { config, identity, sockets, life, metrics, keys } = self;
         let (heirs, heir) = Heirs::way();
         let limits = Rates::new(config.http.limits.clone());
+        let gate = Gate::new(geteuid().as_raw(), &config.auth, keys, life.clock).limited(limits.clone());
+        if let Some(directory) = &config.mail.data_dir {
+            gate.keep_revocations_in(directory).map_err(unfit)?;
+        }
         let relay = Relay {
             directory: config.mail.data_dir.as_deref().map(succession::identity),
-            gate: Gate::new(geteuid().as_raw(), &config.auth, keys, life.clock).limited(limits.clone()),
+            gate,
             metrics,
             hub,
             unfit: Arc::default(),

@@ -16,6 +16,7 @@ use crate::{
 
 mod journal;
 mod local;
+pub mod whole;
 
 pub use journal::{Directory, Disk, Journal, Null, prepare};
 pub use local::{Limits, Local};

@@ -29,7 +29,7 @@ pub async fn operate(word: Word, who: &Who, peer: &Seqpacket, control: &Control)
             vec![format!(r#"{{"purged":{purged}}}"#)]
         }
         Word::Revoke(what, remember) => {
-            control.gate.revoke(&admission, &what, remember)?;
+            control.gate.revoke(&admission, &what, remember).await?;
             tracing::info!(remembered = ?remember, "credentials were revoked by an operator");
             vec![r#"{"revoked":true}"#.to_owned()]
         }

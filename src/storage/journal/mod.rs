@@ -17,6 +17,7 @@ mod disk;
 mod null;
 
 pub use disk::{Directory, Disk, prepare};
+pub(super) use disk::{MODE, sync_directory};
 pub use null::Null;
 
 /// What has its room in memory and waits to be safe: a message for one or more mailboxes, and its key. It is either

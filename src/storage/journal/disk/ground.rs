@@ -27,7 +27,7 @@ const LOCK: &str = "lock";
 const LOG_BYTES: u64 = 2048 * BLOCK as u64;
 
 /// Mail is for the relay's eyes.
-const MODE: u32 = 0o600;
+pub const MODE: u32 = 0o600;
 
 /// Where a journal's file lies.
 pub trait Ground: Send {
@@ -124,7 +124,11 @@ pub fn prepare(path: &Path, owner: Option<u32>, group: Option<u32>) -> Result<()
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes sure of what is in a directory.
+///
+/// # Errors
+/// The system's.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 

@@ -32,6 +32,7 @@ mod shaky;
 mod tests;
 
 pub use ground::{Directory, prepare};
+pub(in crate::storage) use ground::{MODE, sync_directory};
 
 use ground::Ground;
 use queue::Queue;
