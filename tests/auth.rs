@@ -226,6 +226,40 @@ fn the_gateway_passes_signed_sessions_on() {
 }
 
 #[test]
+fn through_a_gateway_and_x0s_own_front_identities_have_their_limits_and_wrong_ones_count() {
+    let (_dir, key) = secret();
+    let place = Place::new();
+    let keys = key.to_str().expect("UTF-8");
+    let relay = Relay::builder()
+        .args(&["--listen", "none", "--auth", "signed", "--signed-keys", keys, "--error-hold", "1ms", "--socket"])
+        .args(&[place.socket()])
+        .args(&["--sends-per-principal", "2 per day", "--polls-per-principal", "2 per day"])
+        .start();
+    let limit = ["--auth", "signed", "--failed-logins-per-address", "2 per day", "--error-hold", "1ms"];
+    let (_gateway, http) = place.gateway(&limit);
+    let signed = |id: &str| cli::run(&["token", "session", "--key", keys, id]).exits(0).stdout.trim().to_owned();
+    let (a, b) = (signed("a"), signed("b"));
+    let packet = |text: String| common::packets::front(relay.control(), text);
+    let set =
+        |from: &str| packet(format!(r#"{{"type":"SET","session_src":"{from}","session_dst":"c","payload":{{}}}}"#));
+    // One by each way, and none is left for either.
+    http.set_ok(&a, "b", "{}");
+    assert_eq!(set(&a), ACCEPTED);
+    assert!(http.set(&a, "b", "{}").contains("TooManyRequests"));
+    assert!(set(&a).contains("TooManyRequests"));
+    assert_eq!(set(&b), ACCEPTED, "another identity");
+    assert_eq!(messages(&http.get(&b)).len(), 1);
+    assert!(packet(del_packet(&b)).contains(r#""messages": null"#));
+    assert!(http.get(&b).contains("TooManyRequests"));
+    assert!(packet(get_packet(&b)).contains("TooManyRequests"));
+    // The gateway's clients have addresses, and failed logins of theirs.
+    let forged = b.replacen("b.", "a.", 1);
+    assert!(http.get(&forged).contains("InvalidSessionID"));
+    assert!(http.set(&forged, "c", "{}").contains("InvalidSessionID"));
+    assert!(http.get(&forged).contains("TooManyRequests"), "the third");
+}
+
+#[test]
 fn a_ticket_opens_one_connection_for_its_session() {
     let stage = Stage::new();
     let ann = stage.ann();

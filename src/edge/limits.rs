@@ -20,7 +20,8 @@ use crate::{
         Origin, Who,
         limits::{Entry, Limits, Paid, What},
     },
-    lifecycle::Phase,
+    id::SessionId,
+    lifecycle::{Lifecycle, Phase},
     rate::Quota,
 };
 
@@ -40,6 +41,36 @@ impl Tolls {
     /// Nobody waits.
     pub fn new(limits: Limits) -> Self {
         Self { limits, paced: Semaphore::new(PACED_MAX) }
+    }
+}
+
+/// What identities pay that come through another process of this machine, a gateway or x0's own front. Those have no
+/// limits as such: they cannot say for whom they speak.
+#[derive(Clone, Debug)]
+pub struct Indoors {
+    /// The limits.
+    pub limits: Limits,
+    /// The process.
+    pub life: Lifecycle,
+}
+
+impl Indoors {
+    /// Charges a request to the identity that was verified, if one was, and waits until it is its turn. May be dropped.
+    ///
+    /// # Errors
+    /// [`Kind::TooManyRequests`] if too much waits already.
+    pub async fn pace(&self, what: What, who: &Who, session: &SessionId) -> Result<(), Error> {
+        if who.principal().is_none() {
+            return Ok(());
+        }
+        let Paid { delay, .. } = self.limits.charge(what, who, session.as_str(), self.life.clock.uptime(), true)?;
+        if !delay.is_zero() {
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.life.reached(Phase::Draining) => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -11,13 +11,15 @@ use tokio::{
 };
 
 use super::{
+    limits::Indoors,
     post::{Mode, Outcome, Post},
     seqpacket::{Received, Seqpacket},
 };
 use crate::{
     error::{Error, Kind},
-    gate::Who,
-    lifecycle::{Lifecycle, Phase, Task},
+    gate::{Who, limits::What},
+    id::SessionId,
+    lifecycle::{Phase, Task},
     mailbox::Max,
     wire::{
         control::{self, Frame, FrameKind, PACKET_BYTES_MAX, Wish},
@@ -51,16 +53,16 @@ struct Open {
 struct Lane {
     who: Who,
     post: Post,
-    life: Lifecycle,
+    indoors: Indoors,
     message_bytes: usize,
     out: mpsc::Sender<Frame>,
     open: Arc<Mutex<HashMap<u64, Open>>>,
 }
 
 /// Serves a gateway until its connection ends.
-pub async fn serve(peer: &Seqpacket, who: Who, post: Post, life: Lifecycle, message_bytes: usize) {
+pub async fn serve(peer: &Seqpacket, who: Who, post: Post, indoors: Indoors, message_bytes: usize) {
     let (out, mut frames) = mpsc::channel::<Frame>(OUT_FRAMES);
-    let lane = Lane { who, post, life, message_bytes, out, open: Arc::default() };
+    let lane = Lane { who, post, indoors, message_bytes, out, open: Arc::default() };
     let mut write = pin!(async {
         while let Some(frame) = frames.recv().await {
             if peer.send(&frame.write()).await.is_err() {
@@ -71,7 +73,7 @@ pub async fn serve(peer: &Seqpacket, who: Who, post: Post, life: Lifecycle, mess
     // Another relay takes this one's place: what the gateway has sent is carried out, and then it goes there.
     let mut parting = false;
     let part = async {
-        lane.life.handed_over(Phase::Done).await;
+        lane.indoors.life.handed_over(Phase::Done).await;
         peer.end_input();
         parting = true;
         pending::<()>().await;
@@ -168,7 +170,7 @@ impl Lane {
         }
         let (lane, work) = (self.clone(), work(self.clone()));
         // The entry is there before the task can look for it: it needs the lock that is held here.
-        let task = self.life.spawn(async move {
+        let task = self.indoors.life.spawn(async move {
             work.await;
             lane.open.lock().remove(&id);
         });
@@ -189,14 +191,21 @@ impl Lane {
         self.say(FrameKind::Refused, id, control::write_refusal(error).as_bytes()).await;
     }
 
+    /// Finds out who asks, and as which session, and waits for their turn.
+    async fn admit(&self, what: What, said: SessionId) -> Result<(Who, SessionId), Error> {
+        let (who, session) = self.post.claim(self.who.clone(), said)?;
+        self.indoors.pace(what, &who, &session).await?;
+        Ok((who, session))
+    }
+
     async fn one(self, kind: FrameKind, id: u64, body: &[u8]) {
         let request = x0::body(x0::Path::Handler, body, self.message_bytes);
         let done = match request {
-            Ok(Request::Send { from, to, payload }) => match self.post.claim(self.who.clone(), from) {
+            Ok(Request::Send { from, to, payload }) => match self.admit(What::Send, from).await {
                 Ok((who, from)) => self.post.send(&who, from, to, payload).await,
                 Err(error) => Err(error),
             },
-            Ok(Request::Remove(session)) => match self.post.claim(self.who.clone(), session) {
+            Ok(Request::Remove(session)) => match self.admit(What::Poll, session).await {
                 Ok((who, session)) if kind == FrameKind::RemoveShown => self.post.remove_shown(&who, session).await,
                 Ok((who, session)) => self.post.remove(&who, session).await,
                 Err(error) => Err(error),
@@ -212,8 +221,8 @@ impl Lane {
 
     async fn receive(self, id: u64, wish: Wish, mode: Mode, decided: oneshot::Receiver<bool>) {
         let max = Max { messages: wish.messages.max(1), bytes: wish.bytes };
-        let claimed = self.post.claim(self.who.clone(), wish.session);
-        let outcome = match claimed.and_then(|(who, session)| self.post.receive(&who, session, mode)) {
+        let admitted = self.admit(What::Poll, wish.session).await;
+        let outcome = match admitted.and_then(|(who, session)| self.post.receive(&who, session, mode)) {
             Ok(mut receiver) => receiver.next(max, Instant::now() + FOREVER).await,
             Err(error) => Err(error),
         };
@@ -221,8 +230,8 @@ impl Lane {
             Ok(Outcome::Mail(array, None)) => self.say(FrameKind::Mail, id, &array).await,
             Ok(Outcome::Mail(array, Some(lease))) => {
                 // Whoever closes the store waits for the verdict.
-                let _busy = self.life.busy();
-                if self.life.leaves_messages() {
+                let _busy = self.indoors.life.busy();
+                if self.indoors.life.leaves_messages() {
                     // Nobody may be waiting any more. The next relay gives it out.
                     drop(lease);
                     return self.say(FrameKind::Draining, id, b"").await;

@@ -248,6 +248,7 @@ impl Relay {
                 life: life.clone(),
                 metrics: Arc::clone(&self.metrics),
                 message_bytes: self.config.http.message_bytes,
+                limits: self.limits.clone(),
                 unfit: Arc::clone(&self.unfit),
                 heirs: self.heirs.clone(),
                 guests: self.guests.clone(),

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{
+    limits::Indoors,
     mux,
     post::Post,
     seqpacket::{Listener, Received, Seqpacket},
@@ -20,7 +21,10 @@ use super::{
 use crate::{
     cursor::Epoch,
     error::{Error, Kind},
-    gate::{Gate, Origin, Who},
+    gate::{
+        Gate, Origin, Who,
+        limits::{Limits, What},
+    },
     hub::Hub,
     id::SessionId,
     lifecycle::{Busy, Crowd, Lifecycle, Phase},
@@ -69,6 +73,8 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     /// The largest payload, in bytes.
     pub message_bytes: usize,
+    /// What requests may cost.
+    pub limits: Limits,
     /// What was said about messages that no answer can hold.
     pub unfit: Arc<Unfit>,
     /// Where relays go that want this one's place.
@@ -260,10 +266,14 @@ async fn parts(control: &Control, said_something: bool) {
     }
 }
 
+fn indoors(control: &Control) -> Indoors {
+    Indoors { limits: control.limits.clone(), life: control.life.clone() }
+}
+
 async fn gateway(peer: &Seqpacket, who: Who, control: &Control) {
     if say(peer, control::WELCOME.as_bytes()).await {
         let post = Post::Here(control.hub.clone(), control.gate.clone());
-        mux::serve(peer, who, post, control.life.clone(), control.message_bytes).await;
+        mux::serve(peer, who, post, indoors(control), control.message_bytes).await;
     }
 }
 
@@ -332,12 +342,14 @@ async fn exchange(
         Request::Send { from, to, payload } => {
             metrics.request("control", "set");
             let (who, from) = post.claim(who.clone(), from)?;
+            indoors(control).pace(What::Send, &who, &from).await?;
             post.send(&who, from, to, payload).await?;
             x0::ACCEPTED
         }
         Request::Remove(session) | Request::RemoveShown(session) => {
             metrics.request("control", "del");
             let (who, session) = post.claim(who.clone(), session)?;
+            indoors(control).pace(What::Poll, &who, &session).await?;
             post.remove(&who, session).await?;
             x0::NOTHING
         }
@@ -358,6 +370,7 @@ async fn give(
 ) -> Result<bool, Error> {
     let Control { hub, gate, metrics, .. } = control;
     let (who, session) = gate.claim(who.clone(), session)?;
+    indoors(control).pace(What::Poll, &who, &session).await?;
     let admission = gate.receive(&who, session)?;
     let mut array = vec![b'['];
     let mut given = Vec::new();
