@@ -130,6 +130,8 @@ pub struct Retry {
     pub after: Duration,
     /// The limit that stood against it: its setting's name, and its quota.
     pub limit: Option<(&'static str, Quota)>,
+    /// How long the refusal itself is held back, so that asking in a loop costs little.
+    pub hold: Duration,
 }
 
 impl Error {

@@ -1,19 +1,151 @@
 //! Somebody sends as fast as it can, and is limited: others hardly notice, and memory stays where it was.
+//!
+//! The flood comes from a process of its own, at the lowest priority, on one thread, as if from another machine: what is
+//! measured is what the relay does with it, and not how flooding and relaying share two cores. A second such flood, which
+//! goes to a relay that nobody else uses, says how much of the rest is the machine's.
 #![allow(clippy::disallowed_types, reason = "real sockets take real time; only logic is denied the clock")]
+#![allow(clippy::disallowed_methods, reason = "the flood's connections are tasks of the test, not of the relay")]
 
 mod common;
 
 use std::{
     fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
+    net::{Ipv4Addr, SocketAddr},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use common::{Conn, Relay, prove, v1::send_request, x0::set_request};
+use common::{
+    Conn, PROMPT, Relay, eventually,
+    metrics::{Sample, samples},
+    process::Process,
+    prove,
+    v1::send_request,
+    x0::set_request,
+};
+use nix::sys::signal::Signal;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+/// What the flood's process is told: where to, over how many connections, and how.
+const TOLD: &str = "FLOOD_OF_THIS_TEST";
+/// Where a flood comes from: an address of its own, with limits, while the harness has none.
+const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// How somebody floods.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Asks again as soon as it is answered.
+    Asking,
+    /// Asks without end, and does not wait for answers.
+    Pipelining,
+    /// Asks on a connection of its own each time.
+    Connecting,
+}
+
+const KINDS: [Kind; 3] = [Kind::Asking, Kind::Pipelining, Kind::Connecting];
+
+/// Not a test, but the flood, if this process was started as one.
+#[test]
+fn the_flood_itself() {
+    let Ok(told) = std::env::var(TOLD) else { return };
+    let mut told = told.split(' ');
+    let mut next = || told.next().expect("three words");
+    let (to, connections, kind) = (next(), next().parse::<usize>(), next());
+    let to: SocketAddr = to.parse().expect("an address");
+    let kind = KINDS.into_iter().find(|known| format!("{known:?}") == kind).expect("a kind");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for _ in 0..connections.expect("a number") {
+        runtime.spawn(async move {
+            loop {
+                // Whatever ends a connection, the next begins.
+                let _ = once(to, kind).await;
+            }
+        });
+    }
+    runtime.block_on(std::future::pending::<()>());
+}
+
+async fn once(to: SocketAddr, kind: Kind) -> std::io::Result<()> {
+    let request = send_request("flood", "sink", r#"{"flood":true}"#, None);
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((FLOODER, 0).into())?;
+    let mut stream = socket.connect(to).await?;
+    if kind == Kind::Pipelining {
+        let (mut read, mut write) = stream.split();
+        let asked = async {
+            let many = request.repeat(64);
+            loop {
+                write.write_all(&many).await?;
+            }
+        };
+        let heard = async { tokio::io::copy(&mut read, &mut tokio::io::sink()).await };
+        tokio::select! {
+            ended = asked => ended,
+            ended = heard => ended.map(drop),
+        }
+    } else {
+        loop {
+            stream.write_all(&request).await?;
+            answer(&mut stream).await?;
+            if kind == Kind::Connecting {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads one answer.
+async fn answer(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut text = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut text).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let Some(end) = text.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&text[..end]).to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+        if text.len() >= end + 4 + length.unwrap_or(0) {
+            return Ok(());
+        }
+    }
+}
+
+/// A flood that can be stopped and go on.
+struct Flood(Process);
+
+impl Flood {
+    fn begin(to: &Relay, connections: usize, kind: Kind) -> Self {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(std::env::current_exe().expect("it runs"));
+        command.args(["--exact", "the_flood_itself", "--nocapture"]);
+        command.env(TOLD, format!("{} {connections} {kind:?}", to.addr())).stdin(Stdio::null());
+        let flood = Self(Process::spawn(command));
+        eventually("the flood meets its limit", PROMPT, || (refused(to) > 0.0).then_some(()));
+        flood
+    }
+
+    fn pause(&self) {
+        self.0.signal(Signal::SIGSTOP);
+    }
+
+    fn go_on(&self) {
+        self.0.signal(Signal::SIGCONT);
+        // It is under way again, before anything is measured.
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How many of the flood's requests, or connections, were refused.
+fn refused(relay: &Relay) -> f64 {
+    let counts = |sample: &Sample| {
+        sample.name == "x0_relay_connections_turned_away_total" || sample.labels.contains("\"too_many_requests\"")
+    };
+    samples(&relay.metrics()).iter().filter(|sample| counts(sample)).map(|sample| sample.value).sum()
+}
 
 /// The relay's resident memory, in bytes.
 fn memory(relay: &Relay) -> usize {
@@ -22,37 +154,39 @@ fn memory(relay: &Relay) -> usize {
     line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("kB") << 10
 }
 
-/// The 99th percentile of a message's way to a receiver that waits.
-fn p99(relay: &Relay, session: &str, rounds: usize) -> Duration {
-    let (mut sending, mut receiving) = (Conn::open(relay.addr()), Conn::open(relay.addr()));
-    let mut took: Vec<Duration> = (0..rounds)
-        .map(|_| {
-            relay.park_on(&mut receiving, session);
-            let start = Instant::now();
-            sending.send(set_request("quiet", session, "{}"));
-            assert_eq!(receiving.response().mail().len(), 1);
-            let took = start.elapsed();
-            assert_eq!(sending.response().status, 200);
-            thread::sleep(Duration::from_millis(2));
-            took
-        })
-        .collect();
-    took.sort_unstable();
-    took[rounds * 99 / 100]
+/// The processor time that the relay has used.
+fn used(relay: &Relay) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", relay.process.pid())).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("ticks");
+    // Fields 14 and 15, a hundredth of a second each.
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }
 
-fn flood(rounds: usize, senders: usize, limit: &str) -> (f64, usize) {
-    let relay = Relay::start(&[
+/// How long messages take to a receiver that waits.
+fn ways(relay: &Relay, (sending, receiving): (&mut Conn, &mut Conn), rounds: usize, took: &mut Vec<Duration>) {
+    for _ in 0..rounds {
+        relay.park_on(receiving, "quiet-receiver");
+        let start = Instant::now();
+        sending.send(set_request("quiet", "quiet-receiver", "{}"));
+        assert_eq!(receiving.response().mail().len(), 1);
+        took.push(start.elapsed());
+        assert_eq!(sending.response().status, 200);
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The median and the 99th percentile.
+fn figures(took: &mut [Duration]) -> (Duration, Duration) {
+    took.sort_unstable();
+    (took[took.len() / 2], took[took.len() * 99 / 100])
+}
+
+fn relay(limit: &str) -> Relay {
+    Relay::start(&[
         "--exempt-addresses",
-        "none",
+        "127.0.0.1",
         "--sends-per-address",
-        "none",
-        "--polls-per-session",
-        "none",
-        "--polls-per-address",
-        "none",
-        // The harness looks at the relay's figures over connections of their own.
-        "--connects-per-address",
         "none",
         "--sends-per-session",
         limit,
@@ -62,55 +196,63 @@ fn flood(rounds: usize, senders: usize, limit: &str) -> (f64, usize) {
         "64MiB",
         "--mailbox-bytes",
         "16MiB",
-    ]);
-    let quiet = p99(&relay, "before", rounds);
-    let before = memory(&relay);
-    let stop = Arc::new(AtomicBool::new(false));
-    let (accepted, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let threads: Vec<_> = (0..senders)
-        .map(|_| {
-            let (stop, accepted, refused, to) =
-                (Arc::clone(&stop), Arc::clone(&accepted), Arc::clone(&refused), relay.addr());
-            thread::spawn(move || {
-                let mut conn = Conn::open(to);
-                while !stop.load(Relaxed) {
-                    match conn.exchange(send_request("flood", "sink", r#"{"flood":true}"#, None)).status {
-                        201 => _ = accepted.fetch_add(1, Relaxed),
-                        429 | 507 => _ = refused.fetch_add(1, Relaxed),
-                        other => panic!("{other}"),
-                    }
-                }
-            })
-        })
-        .collect();
-    common::eventually("the flood meets its limit", common::PROMPT, || (refused.load(Relaxed) > 0).then_some(()));
-    let loud = p99(&relay, "during", rounds);
-    let during = memory(&relay);
-    stop.store(true, Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().expect("it only sends"));
-    let ratio = loud.as_secs_f64() / quiet.as_secs_f64();
+    ])
+}
+
+/// The ratio of another's p99 to its quiet value, and how many bytes the relay has grown by.
+fn flood(kind: Kind, turns: usize, rounds: usize, connections: usize, limit: &str) -> (f64, usize) {
+    let (flooded, other) = (relay(limit), relay(limit));
+    let before = memory(&flooded);
+    let (flood, control) = (Flood::begin(&flooded, connections, kind), Flood::begin(&other, connections, kind));
+    let (mut sending, mut receiving) = (Conn::open(flooded.addr()), Conn::open(flooded.addr()));
+    let mut measure = |took: &mut Vec<Duration>| ways(&flooded, (&mut sending, &mut receiving), rounds, took);
+    let (mut quiet, mut loud, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut busy, mut lasted, mut turned_down) = (Duration::ZERO, Duration::ZERO, 0.0);
+    // By turns, so that what else goes on in the machine is in all of them.
+    for _ in 0..turns {
+        flood.pause();
+        control.pause();
+        measure(&mut quiet);
+        control.go_on();
+        measure(&mut beside);
+        control.pause();
+        flood.go_on();
+        let (start, used_before, refused_before) = (Instant::now(), used(&flooded), refused(&flooded));
+        measure(&mut loud);
+        lasted += start.elapsed();
+        busy += used(&flooded).saturating_sub(used_before);
+        turned_down += refused(&flooded) - refused_before;
+    }
+    let after = memory(&flooded);
+    let [quiet, loud, beside] = [&mut quiet, &mut loud, &mut beside].map(|took| figures(took));
+    let ratio = loud.1.as_secs_f64() / quiet.1.as_secs_f64();
     println!(
-        "a flood by {senders} connections of one sender, {} accepted and {} refused: another's p99 {loud:.1?}, quiet {quiet:.1?} \
-         ({ratio:.1} times); memory {} MiB, before {} MiB",
-        accepted.load(Relaxed),
-        refused.load(Relaxed),
-        during >> 20,
+        "{kind:?} over {connections} connections of one sender, {limit}: another's p50 and p99 {loud:.1?}, quiet {quiet:.1?} \
+         ({ratio:.1} times), {beside:.1?} while another relay is flooded; {:.0} refused a second, the relay {:.0}% of a \
+         processor; memory {} MiB, before {} MiB",
+        turned_down / lasted.as_secs_f64(),
+        100.0 * busy.as_secs_f64() / lasted.as_secs_f64(),
+        after >> 20,
         before >> 20,
     );
-    (ratio, during - before.min(during))
+    (ratio, after - before.min(after))
 }
 
 #[test]
 fn a_flood_is_refused_and_others_go_on() {
     // No figure: this runs on busy machines.
-    flood(50, 4, "100/s, burst 100");
+    for kind in KINDS {
+        flood(kind, 1, 20, 4, "20/s, burst 20");
+    }
 }
 
 #[test]
 fn prove_a_flood_costs_others_little() {
     if prove("p99 beside a flood") {
-        let (ratio, grown) = flood(3_000, 32, "1000/s, burst 1000");
-        assert!(ratio <= 3.0, "{ratio:.1} times the quiet p99");
-        assert!(grown < 96 << 20, "{grown} bytes more");
+        for kind in KINDS {
+            let (ratio, grown) = flood(kind, 5, 600, 32, "1000/s, burst 1000");
+            assert!(ratio <= 3.0, "{ratio:.1} times the quiet p99");
+            assert!(grown < 96 << 20, "{grown} bytes more");
+        }
     }
 }

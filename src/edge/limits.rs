@@ -18,15 +18,13 @@ use crate::{
     error::{Error, Kind, Retry},
     gate::{
         Origin, Who,
-        limits::{Entry, Limits, Paid, What},
+        limits::{Entry, HELD_BACK, Limits, Paid, What},
     },
     id::SessionId,
     lifecycle::{Lifecycle, Phase},
     rate::Quota,
 };
 
-/// How long whoever asks too often waits for being told so, at most.
-const HELD_BACK: Duration = Duration::from_millis(500);
 /// How many requests of the x0 dialect may wait for their turn at once.
 const PACED_MAX: usize = 1024;
 
@@ -99,7 +97,8 @@ impl Doors {
         }
         let Ok(_place) = self.tolls.paced.try_acquire() else {
             let detail = format!("{PACED_MAX} requests wait for their turn already");
-            return Err(Error::new(Kind::TooManyRequests, detail).retry(Retry { after: delay, limit: None }));
+            let retry = Retry { after: delay, limit: None, hold: delay.min(HELD_BACK) };
+            return Err(Error::new(Kind::TooManyRequests, detail).retry(retry));
         };
         self.metrics.paced.inc();
         tokio::select! {
@@ -117,7 +116,7 @@ impl Doors {
         let error = if wrong { failed().err().unwrap_or(error) } else { error };
         if let (Kind::TooManyRequests, Some(retry)) = (error.kind, &error.retry) {
             tokio::select! {
-                () = sleep(retry.after.min(HELD_BACK)) => {}
+                () = sleep(retry.hold) => {}
                 () = self.life.reached(Phase::Draining) => {}
             }
         }
@@ -141,7 +140,7 @@ impl Doors {
                 self.metrics.deferred.inc();
                 let detail =
                     "more receivers come back at once than are let in (admission): there is a turn for this one";
-                Err(Error::new(Kind::Busy, detail).retry(Retry { after, limit: None }))
+                Err(Error::new(Kind::Busy, detail).retry(Retry { after, limit: None, hold: Duration::ZERO }))
             }
         }
     }
@@ -185,7 +184,7 @@ impl Announced {
 
     /// The limit that stood against a request, if one did.
     pub fn refused(error: &Error) -> Option<Self> {
-        let Retry { after, limit } = error.retry.as_deref()?;
+        let Retry { after, limit, .. } = error.retry.as_deref()?;
         let (name, quota) = limit.as_ref()?;
         let mut announced = Self::default();
         announced.add(name, quota, 0, *after);
@@ -237,7 +236,8 @@ mod tests {
              ratelimit: \"sends-per-session\";r=7;t=2, \"sends-per-address\";r=7;t=2\r\n"
         );
         assert_eq!(Announced::paid(&Paid::default()), None);
-        let retry = Retry { after: Duration::from_secs(3), limit: Some(("sends-per-session", quota)) };
+        let retry =
+            Retry { after: Duration::from_secs(3), limit: Some(("sends-per-session", quota)), hold: Duration::ZERO };
         let error = Error::new(Kind::TooManyRequests, "").retry(retry);
         let mut headers = HeaderMap::new();
         Announced::refused(&error).expect("a limit").insert(&mut headers);

@@ -78,6 +78,12 @@ impl Clock for Told {
     }
 }
 
+/// How long whoever asks too often waits for being told so, at most.
+pub const HELD_BACK: Duration = Duration::from_millis(500);
+/// Refusals of a key are told at its rate divided by this: who is beyond its rate by less is told when it may come back,
+/// who asks in a loop waits longer each time.
+const REFUSALS_PER: u64 = 10;
+
 type Limiter = RateLimiter<Full, InKey, Told, StateInformationMiddleware>;
 
 /// One quota.
@@ -142,6 +148,8 @@ pub struct Limit {
     clock: Told,
     buckets: Vec<Bucket>,
     table: Table,
+    /// When the next refusal of a key has its turn, in the first place.
+    refusals: Table,
 }
 
 impl Limit {
@@ -149,7 +157,7 @@ impl Limit {
     pub fn new(rule: Rule, backlog: Duration, keys_max: usize) -> Self {
         let clock = Told::default();
         let buckets = rule.quotas().iter().map(|quota| Bucket::new(*quota, backlog, &clock)).collect();
-        Self { rule, clock, buckets, table: Table::new(keys_max) }
+        Self { rule, clock, buckets, table: Table::new(keys_max), refusals: Table::new(keys_max) }
     }
 
     /// The rule.
@@ -177,6 +185,19 @@ impl Limit {
     /// It would have to wait.
     pub fn look(&self, key: Key, now: Duration, patient: bool) -> Result<Pass, Wait> {
         self.ask(key, now, patient, false)
+    }
+
+    /// How long a refusal of `key` is to be held back: what it has to wait, or until its turn among the refusals of this
+    /// key, and at most [`HELD_BACK`].
+    pub fn hold(&self, key: Key, now: Duration, Wait(after): Wait) -> Duration {
+        let now = self.clock.0.fetch_max(nanos(now), Relaxed).max(nanos(now));
+        let each = self.buckets.iter().map(|bucket| bucket.each_ns).min().unwrap_or(0);
+        let turn = self.refusals.with(key, now, |states| {
+            let turn = states[0].max(now);
+            states[0] = turn.saturating_add(each.saturating_mul(REFUSALS_PER)).min(now + nanos(HELD_BACK));
+            turn - now
+        });
+        after.max(Duration::from_nanos(turn)).min(HELD_BACK)
     }
 
     fn ask(&self, key: Key, now: Duration, patient: bool, counts: bool) -> Result<Pass, Wait> {

@@ -23,7 +23,7 @@ use crate::{
 mod bucket;
 mod table;
 
-pub use bucket::{Limit, Pass, Standing, Wait};
+pub use bucket::{HELD_BACK, Limit, Pass, Standing, Wait};
 pub use table::{Key, Keys};
 
 /// How long a request in the x0 dialect, which must not be refused, waits for its turn at most.
@@ -189,12 +189,12 @@ impl Limits {
         // First all are asked, so that what one refuses uses nothing of another.
         if tolls.len() > 1 {
             for (name, limit, key) in &tolls {
-                limit.look(*key, now, patient).map_err(|wait| too_many(name, limit, wait))?;
+                limit.look(*key, now, patient).map_err(|wait| too_many(name, limit, *key, now, wait))?;
             }
         }
         let mut paid = Paid::default();
         for (name, limit, key) in tolls {
-            let pass = limit.take(key, now, patient).map_err(|wait| too_many(name, limit, wait))?;
+            let pass = limit.take(key, now, patient).map_err(|wait| too_many(name, limit, key, now, wait))?;
             paid.delay = paid.delay.max(pass.delay);
             paid.standings.extend(pass.standings.into_iter().map(|standing| (name, standing)));
         }
@@ -217,14 +217,13 @@ impl Limits {
             (None, None) => return Ok(()),
         };
         let took = limit.take(key, now, false);
-        took.map(drop).map_err(|Wait(after)| {
+        took.map(drop).map_err(|wait| {
             let detail = format!(
                 "this names a session that has no mailbox yet, and of new ones {} are allowed ({name}); those that there \
                  are go on",
                 limit.rule()
             );
-            let limit = limit.rule().quotas().first().map(|quota| (name, *quota));
-            Error::new(Kind::TooManyRequests, detail).retry(Retry { after, limit })
+            Error::new(Kind::TooManyRequests, detail).retry(retry(name, limit, key, now, wait))
         })
     }
 
@@ -255,8 +254,9 @@ impl Limits {
         let Origin::Remote(address) = origin else { return Ok(()) };
         let force = self.force.now();
         let limit = &force.failed_logins;
-        let took = limit.take(self.keys.of(network(address)), now, false);
-        took.map(drop).map_err(|wait| too_many("failed-logins-per-address", limit, wait))
+        let key = self.keys.of(network(address));
+        let took = limit.take(key, now, false);
+        took.map(drop).map_err(|wait| too_many("failed-logins-per-address", limit, key, now, wait))
     }
 
     /// A receiver on a fresh connection. Who is not `patient` may be sent away, to come back at a time of its own; `jitter`
@@ -302,9 +302,14 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn too_many(name: &'static str, limit: &Limit, Wait(after): Wait) -> Error {
-    Error::new(Kind::TooManyRequests, format!("{} are allowed ({name})", limit.rule()))
-        .retry(Retry { after, limit: limit.rule().quotas().first().map(|quota| (name, *quota)) })
+fn too_many(name: &'static str, limit: &Limit, key: Key, now: Duration, wait: Wait) -> Error {
+    let detail = format!("{} are allowed ({name})", limit.rule());
+    Error::new(Kind::TooManyRequests, detail).retry(retry(name, limit, key, now, wait))
+}
+
+fn retry(name: &'static str, limit: &Limit, key: Key, now: Duration, wait: Wait) -> Retry {
+    let quota = limit.rule().quotas().first().map(|quota| (name, *quota));
+    Retry { after: wait.0, limit: quota, hold: limit.hold(key, now, wait) }
 }
 
 #[cfg(test)]

@@ -64,6 +64,23 @@ fn a_look_uses_nothing() {
     assert!(limit.look(key, S(5), false).is_err());
 }
 
+#[test]
+fn refusals_are_held_back_longer_the_more_there_are_of_them() {
+    let (limit, keys) = (limit("1000/s"), Keys::default());
+    let (a, b) = (keys.of("a"), keys.of("b"));
+    let ms = Duration::from_millis;
+    let hold = |key, at| limit.hold(key, at, Wait(ms(1)));
+    // Who is beyond its rate by a tenth, or less, waits for what it is told and no longer.
+    assert!((0..100).all(|n| hold(a, S(1) + ms(10 * n)) == ms(1)));
+    let flood: Vec<Duration> = (0..1_000).map(|_| hold(b, S(2))).collect();
+    assert_eq!(flood[..4], [ms(1), ms(10), ms(20), ms(30)]);
+    assert!(flood.is_sorted() && flood[999] == HELD_BACK);
+    assert_eq!(hold(a, S(2)), ms(1), "another's flood is another's");
+    assert_eq!(hold(b, S(2) + ms(480)), ms(20), "time heals");
+    assert_eq!(hold(b, S(3)), ms(1));
+    assert_eq!(limit.hold(b, S(9), Wait(S(60))), HELD_BACK);
+}
+
 /// A bucket as one would explain it: tokens that drip in.
 struct Model {
     each_ns: u128,

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, future::poll_fn, io, task::Poll, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
     super::{super::Doors, Desk, come_back, for_hub},
@@ -251,7 +251,7 @@ impl<'a, P: Peer> Talk<'a, P> {
                             Ok(admission) => {
                                 self.sends.add(reference, self.desk.hub.send(admission, for_hub(draft, &self.who)))
                             }
-                            Err(error) => self.session.sent(reference, Err(error)),
+                            Err(error) => self.sends.add(reference, told(error)),
                         }
                     }
                     Order::Acknowledge(upto) => {
@@ -289,6 +289,18 @@ async fn room(stream: &mut Stream, position: Cursor, session: &Session, due: Ins
         Err(error) => return Happened::Event(Err(error)),
     }
     Happened::Event(Ok(stream.stirred(due).await))
+}
+
+/// A refusal, once it is to be told. Only so many messages may be without an answer, so whoever floods is not heard until
+/// then.
+fn told(error: Error) -> Later<Accepted> {
+    let held = error.retry.as_ref().map(|retry| sleep(retry.hold));
+    Box::pin(async move {
+        if let Some(held) = held {
+            held.await;
+        }
+        Err(error)
+    })
 }
 
 /// The client's messages that have no answer yet, in their order.
