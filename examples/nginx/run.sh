@@ -24,7 +24,7 @@ if [[ -z $binary ]]; then
   cargo build --locked --release --manifest-path "$root/Cargo.toml" >&2
   binary=${CARGO_TARGET_DIR:-$root/target}/release/x0-relay
 fi
-"$binary" serve --listen "127.0.0.1:${RELAY_PORT:-8080}" --socket none "$@" >"$scratch/said" &
+"$binary" serve --listen "127.0.0.1:${RELAY_PORT:-8080}" --socket none --trusted-proxies 127.0.0.1 "$@" >"$scratch/said" &
 pids+=("$!")
 until relay=$(grep -om1 '127\.0\.0\.1:[0-9]*' "$scratch/said"); do alive; done
 page=127.0.0.1:${PAGE_PORT:-8081}
