@@ -14,6 +14,8 @@ const PATTERN_BYTES_MAX: usize = 256 + ORG_BYTES_MAX + 16;
 struct Pattern {
     /// Whether it is the beginning alone that counts: it was written with `*` at its end.
     prefix: bool,
+    /// Whether it is an address in another organisation: it was written with `org:`, and its text begins so.
+    elsewhere: bool,
     text: Box<str>,
 }
 
@@ -28,12 +30,12 @@ pub struct Patterns(Vec<Pattern>);
 impl Patterns {
     /// One session alone.
     pub fn only(session: &str) -> Self {
-        Self(vec![Pattern { prefix: false, text: session.into() }])
+        Self(vec![Pattern { prefix: false, elsewhere: false, text: session.into() }])
     }
 
     /// Everything in one's own space.
     pub fn all() -> Self {
-        Self(vec![Pattern { prefix: true, text: "".into() }])
+        Self(vec![Pattern { prefix: true, elsewhere: false, text: "".into() }])
     }
 
     /// Reads patterns.
@@ -52,15 +54,16 @@ impl Patterns {
                     text.len()
                 ));
             }
-            let text = match text.split_once(':') {
-                None => text,
-                Some(("session", session)) => session,
-                Some(("org", _)) => text,
+            let (elsewhere, text) = match text.split_once(':') {
+                None => (false, text),
+                // Whatever the id begins with: it is one of one's own space.
+                Some(("session", session)) => (false, session),
+                Some(("org", _)) => (true, text),
                 // A kind of address that is not known here.
                 Some(_) => continue,
             };
             let (prefix, text) = text.strip_suffix('*').map_or((false, text), |start| (true, start));
-            patterns.push(Pattern { prefix, text: text.into() });
+            patterns.push(Pattern { prefix, elsewhere, text: text.into() });
         }
         Ok(Self(patterns))
     }
@@ -68,13 +71,13 @@ impl Patterns {
     /// Whether a session of one's own space is among them.
     pub fn has(&self, session: &str) -> bool {
         // What names another's space names none of one's own, even if the ids read alike.
-        self.0.iter().filter(|pattern| !pattern.text.starts_with("org:")).any(|pattern| pattern.fits(session))
+        self.0.iter().filter(|pattern| !pattern.elsewhere).any(|pattern| pattern.fits(session))
     }
 
     /// Whether a session of another space is among them.
     pub fn has_elsewhere(&self, org: &str, session: &str) -> bool {
         let address = format!("org:{org}/{session}");
-        self.0.iter().filter(|pattern| pattern.text.starts_with("org:")).any(|pattern| pattern.fits(&address))
+        self.0.iter().filter(|pattern| pattern.elsewhere).any(|pattern| pattern.fits(&address))
     }
 }
 
@@ -178,6 +181,14 @@ mod tests {
         assert_eq!(all.sends(&id("org:other/t1")), None, "a session whose id reads like an address");
         let nobody = Policy { send: patterns(&["org:*"]), ..Policy::default() };
         assert!(nobody.sends(&id("x").within("any")).is_some() && nobody.sends(&id("x")).is_none());
+    }
+
+    #[test]
+    fn an_id_that_reads_like_another_space_is_one_of_ones_own() {
+        let policy =
+            Policy { org: Some("acme".into()), send: patterns(&["session:org:other/t*"]), ..Policy::default() };
+        assert_eq!(policy.sends(&id("t1").within("other")), None, "\"session:\" never leads elsewhere");
+        assert_eq!(policy.sends(&id("org:other/t1")).expect("its own").org(), Some("acme"));
     }
 
     #[test]
