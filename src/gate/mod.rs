@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use founder::Till;
 use limits::Limits;
 use standing::Standing;
 use tickets::Tickets;
@@ -84,7 +85,7 @@ pub struct Gate {
     own_uid: u32,
     tickets: Arc<Tickets>,
     clock: Clock,
-    limits: Option<Limits>,
+    till: Option<Arc<Till>>,
     /// Nothing: the relay is open.
     asks: Option<Arc<Asks>>,
 }
@@ -152,7 +153,7 @@ impl Asks {
 impl Gate {
     /// Mail open to everybody; `own_uid` and root may operate.
     pub fn open(own_uid: u32) -> Self {
-        Self { own_uid, tickets: Arc::default(), clock: Clock::start(), limits: None, asks: None }
+        Self { own_uid, tickets: Arc::default(), clock: Clock::start(), till: None, asks: None }
     }
 
     /// Mail for those whom the keys identify, if the settings ask for any; `own_uid` and root may operate.
@@ -160,17 +161,17 @@ impl Gate {
         let standing = Arc::new(Standing::new(keys, clock));
         let asks = Asks { tokens: auth.jwt.is_some(), sessions: auth.signed.is_some(), standing };
         let asks = (!auth.is_open()).then(|| Arc::new(asks));
-        Self { own_uid, tickets: Arc::default(), clock, limits: None, asks }
+        Self { own_uid, tickets: Arc::default(), clock, till: None, asks }
     }
 
     /// Charges new mailboxes to whoever makes them.
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
-        Self { limits: Some(limits), ..self }
+        Self { till: Some(Arc::new(Till { limits, clock: self.clock })), ..self }
     }
 
     fn founder(&self, who: &Who) -> Founder {
-        Founder::new(who, self.limits.as_ref(), self.clock)
+        Founder::new(who, self.till.as_ref())
     }
 
     /// Whether nobody is asked who they are.

@@ -260,8 +260,9 @@ impl<'a, P: Peer> Talk<'a, P> {
                     }
                     Order::Authenticate { reference, token } => {
                         let result = match self.authenticate(&token) {
-                            // Guessing over an open connection costs what it costs over new ones.
-                            Err(error) => Err(self.doors.temper(error, self.who.origin).await),
+                            // Guessing over an open connection costs what it costs over new ones. Boxed, because it is
+                            // rare and large.
+                            Err(error) => Err(Box::pin(self.doors.temper(error, self.who.origin)).await),
                             renewed => renewed,
                         };
                         self.session.authenticated(reference, result);
