@@ -3,6 +3,10 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -85,32 +89,22 @@ struct File {
     revoked: Vec<Line>,
 }
 
-/// Where they are kept beside memory.
-#[derive(Default)]
-enum Shelf {
-    /// Nowhere: they end with the process.
-    #[default]
-    Nowhere,
-    /// In this file.
-    At(PathBuf),
-    /// In this file, which another relay is about to read.
-    Given(PathBuf),
-}
-
 /// All of them.
 #[derive(Default)]
 pub(super) struct Revocations {
     known: Mutex<HashMap<Entry, Term>>,
+    /// The file; nothing: they end with the process.
+    file: OnceLock<PathBuf>,
+    /// Whether another relay is about to read it.
+    given: AtomicBool,
     /// Held while it is written, so that what is written last is the newest.
-    shelf: Mutex<Shelf>,
+    writing: Mutex<()>,
 }
 
 impl Revocations {
     /// Remembers one more, in memory.
     pub fn add(&self, what: &Revoked, since: UnixMs, remember: Duration) -> Result<(), Error> {
-        if let Shelf::Given(_) = *self.shelf.lock() {
-            return Err(given());
-        }
+        self.is_ours()?;
         let (Revoked::Token(text) | Revoked::Subject(_, text) | Revoked::Session(text)) = what;
         if text.len() > NAME_BYTES_MAX {
             let detail = format!("{} bytes name nobody: no credentials have more than {NAME_BYTES_MAX}", text.len());
@@ -169,23 +163,21 @@ impl Revocations {
             }
             *self.known.lock() = revoked.into_iter().map(Line::read).filter(|(_, term)| term.until > now).collect();
         }
-        *self.shelf.lock() = Shelf::At(path);
+        // There is one directory in a process's life.
+        let _ = self.file.set(path);
         Ok(())
     }
 
     /// Whether they are kept in a file.
     pub fn is_kept(&self) -> bool {
-        !matches!(*self.shelf.lock(), Shelf::Nowhere)
+        self.file.get().is_some()
     }
 
     /// Writes the file, if they are kept in one. Takes as long as the disk.
     pub fn write(&self, now: UnixMs) -> Result<(), Error> {
-        let shelf = self.shelf.lock();
-        let path = match &*shelf {
-            Shelf::Nowhere => return Ok(()),
-            Shelf::Given(_) => return Err(given()),
-            Shelf::At(path) => path,
-        };
+        let Some(path) = self.file.get() else { return Ok(()) };
+        let _turn = self.writing.lock();
+        self.is_ours()?;
         let lines = {
             let mut known = self.known.lock();
             known.retain(|_, term| term.until > now);
@@ -204,27 +196,24 @@ impl Revocations {
         })
     }
 
-    /// Another relay is about to read the file: from now on nothing is revoked here.
+    /// Another relay is about to read the file: from now on nothing is revoked here. Waits until what is being written is.
     pub fn give(&self) {
-        let mut shelf = self.shelf.lock();
-        *shelf = match std::mem::take(&mut *shelf) {
-            Shelf::At(path) => Shelf::Given(path),
-            other => other,
-        };
+        self.given.store(self.is_kept(), SeqCst);
+        drop(self.writing.lock());
     }
 
     /// Nothing came of that.
     pub fn take_back(&self) {
-        let mut shelf = self.shelf.lock();
-        *shelf = match std::mem::take(&mut *shelf) {
-            Shelf::Given(path) => Shelf::At(path),
-            other => other,
-        };
+        self.given.store(false, SeqCst);
     }
-}
 
-fn given() -> Error {
-    Error::new(Kind::Draining, "another relay is taking this one's place: say it again, to that one")
+    fn is_ours(&self) -> Result<(), Error> {
+        if self.given.load(SeqCst) {
+            let detail = "another relay is taking this one's place: say it again, to that one";
+            return Err(Error::new(Kind::Draining, detail));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -72,9 +72,11 @@ pub fn unknown() -> Vec<&'static str> {
     flags(1)
 }
 
+/// Sessions that were signed, by their ids.
+static SIGNED: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+
 /// How a client names its own session.
 pub fn session(id: &str) -> String {
-    static SIGNED: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
     if shown() != Mode::Signed || id.is_empty() {
         return id.to_owned();
     }
@@ -97,6 +99,13 @@ pub fn line() -> &'static str {
         let made = ["token", "make", "--key", key, "--sub", "anybody", "--receive", "*", "--send", "*", "--for", "1h"];
         format!("Authorization: Bearer {}\r\n", cli::run(&made).exits(0).stdout.trim())
     })
+}
+
+/// What no line of a log may hold: the signatures of everything that was shown.
+pub fn signatures() -> Vec<String> {
+    let sessions: Vec<String> = SIGNED.lock().values().cloned().collect();
+    let shown = sessions.into_iter().chain([line().trim().to_owned()]);
+    shown.filter_map(|text| text.rsplit_once('.').map(|(_, signature)| signature.to_owned())).collect()
 }
 
 /// What an answer may say of who may read it.

@@ -69,6 +69,18 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let logs: Vec<String> = std::iter::once(&self.relay).chain(&self.elsewhere).map(Relay::log).collect();
+        for signature in credentials::signatures() {
+            assert!(!logs.iter().any(|log| log.contains(&signature)), "a line of the log has a signature");
+        }
+    }
+}
+
 /// Says the same where the credentials are forged: it is refused, or answered with nothing that is anybody's, and leaves
 /// no trace in any mailbox.
 #[track_caller]
