@@ -115,8 +115,9 @@ pub trait Memory: Send + Sync {
     /// Brings back an idempotency key.
     fn restore_key(&self, key: KeptKey);
 
-    /// Begins a new epoch in every mailbox: what receivers have seen may not be what came back.
-    fn begin_epochs(&self);
+    /// Begins a new epoch in every mailbox: what receivers have seen may not be what came back. Returns what is to be known
+    /// of them.
+    fn begin_epochs(&self) -> Vec<(SessionId, Known)>;
 
     /// Everything that is to be known after a restart.
     fn snapshot(&self) -> Snapshot;

@@ -4,6 +4,7 @@ use super::boxes::{self, Boxes};
 use crate::{
     cursor::Epoch,
     error::Error,
+    id::SessionId,
     mailbox::{Letter, Mailbox, Missing},
     message::UnixMs,
     storage::journal::{Journal, KeptKey, Known, Memory, Snapshot},
@@ -36,12 +37,15 @@ impl<J: Journal> Memory for Boxes<J> {
         }
     }
 
-    fn begin_epochs(&self) {
+    fn begin_epochs(&self) -> Vec<(SessionId, Known)> {
+        let mut all = Vec::new();
         for shard in &self.shards {
-            for mailbox in shard.lock().values_mut() {
+            for (session, mailbox) in shard.lock().iter_mut() {
                 mailbox.begin_epoch(self.new_epoch());
+                all.push((session.clone(), boxes::known(mailbox)));
             }
         }
+        all
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -137,16 +137,19 @@ impl Writer {
             tracing::warn!(
                 "the relay did not end in order, with an interval for sync: every mailbox begins a new epoch"
             );
-            self.memory.begin_epochs();
+            // A mailbox's row counts more than its messages' rows: these need not be written anew.
+            for (session, known) in self.memory.begin_epochs() {
+                self.changes.note(Change::Known(session, known));
+            }
         }
         self.file = Some(file);
         self.queue.counts.opened(self.ground.len());
         let is_old = self.file.as_ref().is_some_and(File::is_old);
-        let begun = if !trusted || loose || is_old {
-            // Neither the old epochs nor what was refused may come back. And what is not trusted is not written to.
+        let begun = if !trusted || is_old {
+            // What was refused may not come back. And what is not trusted is not written to.
             self.rewrite(self.is_loose()).map_err(NotAnew::broken)
-        } else if self.is_loose() {
-            self.changes.loose = Some(true);
+        } else if loose || self.is_loose() {
+            self.changes.loose = Some(self.is_loose());
             self.commit()
         } else {
             self.compact(u64::MAX)

@@ -86,7 +86,9 @@ impl Memory for Blank {
         Ok(())
     }
     fn restore_key(&self, _: KeptKey) {}
-    fn begin_epochs(&self) {}
+    fn begin_epochs(&self) -> Vec<(SessionId, Known)> {
+        Vec::new()
+    }
     fn snapshot(&self) -> Snapshot {
         Snapshot::default()
     }
