@@ -1,7 +1,7 @@
 //! What changes while the relay runs: values that are exchanged whole, so that whoever looks sees the old one or the new
 //! one, never half of each.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -32,6 +32,11 @@ impl<T> Live<T> {
     /// The value as it is now. Whoever keeps it keeps this one.
     pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
+    }
+
+    /// A look at the value as it is now, cheaper than [`Live::now`]. Not to be kept: whoever exchanges it waits meanwhile.
+    pub fn look(&self) -> impl Deref<Target = Arc<T>> + '_ {
+        self.0.borrow()
     }
 
     /// Exchanges the value, and wakes whoever waits for that.

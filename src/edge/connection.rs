@@ -2,9 +2,16 @@
 //!
 //! Idle connections and waiting polls hold no hyper: what waits is a socket, a bell and a timer.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use hyper::{StatusCode, server::conn::http1, service::service_fn};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    StatusCode,
+    body::Incoming,
+    server::conn::http1,
+    service::{HttpService, service_fn},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
@@ -65,8 +72,8 @@ async fn live(mut socket: Socket, stay: &Stay, doors: Arc<Doors>) {
             // Nothing of ours is on its way, so there is nothing to wait for.
             return;
         }
-        let (left, back) = Box::pin(in_hyper(socket, &doors)).await;
-        socket = back;
+        let left;
+        (left, socket) = Box::pin(in_hyper(socket, &doors)).await;
         match left {
             Left::Park(park) => {
                 let (park, access) = *park;
@@ -103,8 +110,11 @@ async fn next_request(socket: &mut Socket, stay: &Stay, doors: &Doors) -> bool {
     matches!(waited, Ok(Ok(n)) if n > 0)
 }
 
+/// A connection in hyper's hands.
+type Hyper<S> = http1::Connection<TokioIo<Socket>, S>;
+
 /// Lets hyper serve requests until one is to wait, or nothing more comes.
-async fn in_hyper(socket: Socket, doors: &Arc<Doors>) -> (Left, Socket) {
+fn in_hyper(socket: Socket, doors: &Arc<Doors>) -> impl Future<Output = (Left, Socket)> + Send + '_ {
     let turn = Arc::clone(&socket.turn);
     turn.expect();
     let service = {
@@ -116,34 +126,47 @@ async fn in_hyper(socket: Socket, doors: &Arc<Doors>) -> (Left, Socket) {
         .max_header_size(doors.config.header_bytes)
         .max_buf_size(doors.config.header_bytes.max(8192))
         .serve_connection(TokioIo::new(socket), service);
-    let left = {
-        let mut serve = poll_fn(|cx| {
-            let progress = conn.poll_without_shutdown(cx);
-            match turn.take_park() {
-                Some(park) => Poll::Ready(Left::Park(park)),
-                None => progress.map(|_| Left::Over),
-            }
-        });
-        loop {
-            let look_at = match turn.verdict(&doors.config) {
-                Verdict::At(time) => time,
-                Verdict::Idle => break Left::Idle,
-                Verdict::SlowHead => break Left::SlowHead,
-                Verdict::Stalled => break Left::Dead,
-            };
-            tokio::select! {
-                biased;
-                left = &mut serve => break left,
-                () = sleep_until(look_at) => {}
-            }
+    // Beside the connection it holds next to nothing: an async function would hold the socket twice more.
+    async move { (until_left(&mut conn, &turn, doors).await, taken_back(conn)) }
+}
+
+async fn until_left<S>(conn: &mut Hyper<S>, turn: &Turn, doors: &Doors) -> Left
+where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Unpin> + Unpin,
+{
+    let mut serve = poll_fn(|cx| {
+        let progress = conn.poll_without_shutdown(cx);
+        match turn.take_park() {
+            Some(park) => Poll::Ready(Left::Park(park)),
+            None => progress.map(|_| Left::Over),
         }
-    };
+    });
+    loop {
+        let look_at = match turn.verdict(&doors.config) {
+            Verdict::At(time) => time,
+            Verdict::Idle => return Left::Idle,
+            Verdict::SlowHead => return Left::SlowHead,
+            Verdict::Stalled => return Left::Dead,
+        };
+        tokio::select! {
+            biased;
+            left = &mut serve => return left,
+            () = sleep_until(look_at) => {}
+        }
+    }
+}
+
+/// The socket, with what hyper has read ahead in front of what is unread.
+fn taken_back<S>(conn: Hyper<S>) -> Socket
+where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
+{
     let parts = conn.into_parts();
     let mut socket = parts.io.into_inner();
     if !parts.read_buf.is_empty() {
         socket.unread = [&parts.read_buf[..], &socket.unread].concat().into();
     }
-    (left, socket)
+    socket
 }
 
 async fn too_slow(mut socket: Socket, doors: &Doors) {

@@ -12,7 +12,6 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::turn::Caller;
 use crate::gate::limits::network;
 
 /// All connections.
@@ -26,7 +25,7 @@ pub struct Guests {
 
 /// One connection.
 #[derive(Debug, Default)]
-struct Guest {
+pub struct Guest {
     /// Since when it waits for a request, in milliseconds; 0 while it has one, or is on its way out.
     idle_since: AtomicU64,
     /// Whether a receiver on it was let in.
@@ -83,22 +82,6 @@ impl Guests {
         }
     }
 
-    /// Whether a receiver on this connection was let in.
-    pub fn has_entered(&self, caller: Caller) -> bool {
-        self.guest(caller).is_some_and(|guest| guest.entered.load(Relaxed))
-    }
-
-    /// A receiver on this connection is let in.
-    pub fn let_in(&self, caller: Caller) {
-        if let Some(guest) = self.guest(caller) {
-            guest.entered.store(true, Relaxed);
-        }
-    }
-
-    fn guest(&self, caller: Caller) -> Option<Arc<Guest>> {
-        self.by_address.lock().get(&network(caller.peer))?.get(&caller.connection).cloned()
-    }
-
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
@@ -116,7 +99,24 @@ fn displace(connections: &HashMap<u64, Arc<Guest>>) -> bool {
     true
 }
 
+impl Guest {
+    /// Whether a receiver on this connection was let in.
+    pub fn has_entered(&self) -> bool {
+        self.entered.load(Relaxed)
+    }
+
+    /// A receiver on this connection is let in.
+    pub fn let_in(&self) {
+        self.entered.store(true, Relaxed);
+    }
+}
+
 impl Stay {
+    /// Who stays.
+    pub fn guest(&self) -> Arc<Guest> {
+        Arc::clone(&self.guest)
+    }
+
     /// From now on nothing is asked on it.
     pub fn idle(&self) -> Idle<'_> {
         self.guest.idle_since.store(self.guests.now(), Relaxed);

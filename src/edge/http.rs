@@ -1,6 +1,6 @@
 //! Requests to doors: routes, and bodies that are bounded in size and time.
 
-use std::{convert::Infallible, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -40,17 +40,12 @@ const OVERLONG_BYTES: usize = 4 << 20;
 pub fn handle(request: Request<Incoming>, doors: &Arc<Doors>, turn: &Arc<Turn>) -> Answering {
     let id = turn.begin();
     // Before the future begins: whatever is handed to one is kept in it twice.
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     tracing::trace!(request = %id, method = %parts.method, path = %parts.uri.path(), "request");
     let (doors, turn) = (Arc::clone(doors), Arc::clone(turn));
     Box::pin(async move {
-        let reply = match route(parts, body, &doors, Visit { id, caller: turn.caller }).await {
-            Routed::Now(reply) => reply,
-            Routed::Outside(outside, access) => {
-                turn.park(outside, access);
-                std::future::pending().await
-            }
-        };
+        let routed = route(&parts, &mut body, &doors, Visit { id, caller: &turn.caller }).await;
+        let Some(reply) = routed.now_or_parked(&turn) else { return std::future::pending().await };
         turn.answered();
         Ok(if doors.life.is_draining() { reply::closing(reply) } else { reply })
     })
@@ -61,11 +56,11 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Se
 
 /// What is known of a request beside what it says.
 #[derive(Clone, Copy, Debug)]
-pub struct Visit {
+pub struct Visit<'a> {
     /// Its name.
     pub id: RequestId,
     /// Whose connection it came on.
-    pub caller: Caller,
+    pub caller: &'a Caller,
 }
 
 /// What became of a request without waiting.
@@ -74,6 +69,19 @@ pub enum Routed {
     Now(Reply),
     /// Who asked is to wait, or to be streamed to; and who may read that.
     Outside(Outside, Access),
+}
+
+impl Routed {
+    /// The answer, if it is not for somebody outside of hyper to give.
+    fn now_or_parked(self, turn: &Turn) -> Option<Reply> {
+        match self {
+            Routed::Now(reply) => Some(reply),
+            Routed::Outside(outside, access) => {
+                turn.park(outside, access);
+                None
+            }
+        }
+    }
 }
 
 /// What a door made of a request without waiting.
@@ -85,30 +93,20 @@ pub enum Done {
 }
 
 /// Serves a request as far as it needs no waiting.
-pub async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Routed {
-    // What a client over TLS calls the relay is its name.
-    let access = cors::access(&parts, &doors.pages, doors.trusts_names || visit.caller.secure);
-    if parts.method == Method::OPTIONS {
-        doors.metrics.request("http", "options");
-        return Routed::Now(cors::preflight(access.as_ref().unwrap_or(&Access::Nobody)));
-    }
-    if parts.method == Method::CONNECT {
-        // A 200 would mean that a tunnel is open.
-        return Routed::Now(reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy"))));
-    }
-    let access = match access {
+pub async fn route(parts: &Parts, body: &mut Incoming, doors: &Arc<Doors>, visit: Visit<'_>) -> Routed {
+    let access = match admit(parts, body, doors, visit) {
         Ok(access) => access,
-        Err(error) => return Routed::Now(refuse(&error, &Access::Nobody, (&parts, &body), doors, visit.id)),
+        Err(reply) => return Routed::Now(reply),
     };
     let done = if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
-        x0::handle(path, &parts, body, doors, visit).await
+        x0::handle(path, parts, body, doors, visit).await
     } else if v1::is_at(parts.uri.path()) {
         // Larger than x0's, which is asked most: it does not make room for this.
         Box::pin(v1::handle(parts, body, doors, visit)).await
     } else {
-        return Routed::Now(match Box::pin(admin::route(&parts, &access, doors)).await {
+        return Routed::Now(match Box::pin(admin::route(parts, &access, doors)).await {
             Ok(reply) => reply,
-            Err(error) => refuse(&error, &access, (&parts, &body), doors, visit.id),
+            Err(error) => refuse(&error, &access, (parts, body), doors, visit.id),
         });
     };
     match done {
@@ -120,6 +118,21 @@ pub async fn route(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visi
     }
 }
 
+/// Who may read the answer to a request, or the answer to one that no door need see.
+fn admit(parts: &Parts, body: &Incoming, doors: &Doors, visit: Visit<'_>) -> Result<Access, Reply> {
+    // What a client over TLS calls the relay is its name.
+    let access = cors::access(parts, &doors.pages, doors.trusts_names || visit.caller.secure);
+    if parts.method == Method::OPTIONS {
+        doors.metrics.request("http", "options");
+        return Err(cors::preflight(access.as_ref().unwrap_or(&Access::Nobody)));
+    }
+    if parts.method == Method::CONNECT {
+        // A 200 would mean that a tunnel is open.
+        return Err(reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy"))));
+    }
+    access.map_err(|error| refuse(&error, &Access::Nobody, (parts, body), doors, visit.id))
+}
+
 fn refuse(error: &Error, access: &Access, (parts, body): (&Parts, &Incoming), doors: &Doors, id: RequestId) -> Reply {
     doors.refused(error, id);
     let mut reply = if v1::is_at(parts.uri.path()) { reply::problem(error, id) } else { reply::error(error) };
@@ -129,9 +142,13 @@ fn refuse(error: &Error, access: &Access, (parts, body): (&Parts, &Incoming), do
 }
 
 /// Where a request comes from.
-pub fn origin(parts: &Parts, visit: Visit, doors: &Doors) -> Origin {
-    let values = |name: &HeaderName| parts.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-    let (forwarded, x) = (values(&header::FORWARDED), values(&X_FORWARDED_FOR));
+pub fn origin(parts: &Parts, visit: Visit<'_>, doors: &Doors) -> Origin {
+    // Looked for only if they are looked at, which is seldom.
+    let values = |name: HeaderName| {
+        let all = move || parts.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+        std::iter::once_with(all).flatten()
+    };
+    let (forwarded, x) = (values(header::FORWARDED), values(X_FORWARDED_FOR));
     Origin::Remote(doors.tolls.limits.client(visit.caller.peer, forwarded, x))
 }
 
@@ -171,9 +188,9 @@ pub fn check_framing(parts: &Parts) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Kind::TooLarge`], [`Kind::TooSlow`], and [`Kind::BadRequest`] if it breaks off; the connection is then of no use.
-pub async fn body(mut body: Incoming, config: &settings::Http) -> Result<Bytes, Error> {
+pub async fn body(body: &mut Incoming, config: &settings::Http) -> Result<Bytes, Error> {
     let limit = config.message_bytes + BESIDE_PAYLOAD_BYTES;
-    let deadline = Instant::now() + config.body_timeout;
+    let mut deadline = None;
     let too_large = || {
         let detail = format!(
             "a message may have {} bytes (message-bytes), this body has more than {limit}",
@@ -189,10 +206,18 @@ pub async fn body(mut body: Incoming, config: &settings::Http) -> Result<Bytes, 
     let mut first: Option<Bytes> = None;
     let mut seen = 0;
     loop {
-        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| {
-            let detail = format!("the body did not arrive within {:?} (body-timeout)", config.body_timeout);
-            Error::new(Kind::TooSlow, detail)
-        })?;
+        // Nearly always it is there already, and no clock is asked.
+        let there = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await;
+        let frame = match there {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + config.body_timeout);
+                Box::pin(timeout_at(deadline, body.frame())).await.map_err(|_| {
+                    let detail = format!("the body did not arrive within {:?} (body-timeout)", config.body_timeout);
+                    Error::new(Kind::TooSlow, detail)
+                })?
+            }
+        };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Error::new(Kind::BadRequest, "the body broke off, or is badly framed"))?;
         let Ok(data) = frame.into_data() else { continue };

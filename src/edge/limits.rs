@@ -86,15 +86,23 @@ impl Doors {
         self.tolls.limits.charge(what, who, session, self.life.clock.uptime(), false)
     }
 
-    /// Charges a request that is not to be refused, and waits until it is its turn. May be dropped.
+    /// Charges a request that is not to be refused, and says how long it is to wait for its turn.
+    ///
+    /// # Errors
+    /// [`Kind::TooManyRequests`] if that is too long.
+    pub fn toll(&self, what: What, who: &Who, session: &str) -> Result<Duration, Error> {
+        self.tolls.limits.charge(what, who, session, self.life.clock.uptime(), true).map(|paid| paid.delay)
+    }
+
+    /// Waits until it is a request's turn. May be dropped.
     ///
     /// # Errors
     /// [`Kind::TooManyRequests`] if too much waits already.
-    pub async fn pace(&self, what: What, who: &Who, session: &str) -> Result<(), Error> {
-        let Paid { delay, .. } = self.tolls.limits.charge(what, who, session, self.life.clock.uptime(), true)?;
-        if delay.is_zero() {
-            return Ok(());
-        }
+    pub async fn turn(&self, delay: Duration) -> Result<(), Error> {
+        if delay.is_zero() { Ok(()) } else { Box::pin(self.wait_for_turn(delay)).await }
+    }
+
+    async fn wait_for_turn(&self, delay: Duration) -> Result<(), Error> {
         let Ok(_place) = self.tolls.paced.try_acquire() else {
             let detail = format!("{PACED_MAX} requests wait for their turn already");
             let retry = Retry { after: delay, limit: None, hold: delay.min(HELD_BACK) };
@@ -127,13 +135,13 @@ impl Doors {
     ///
     /// # Errors
     /// [`Kind::Busy`].
-    pub fn enter(&self, who: &Who, caller: Caller) -> Result<(), Error> {
-        if self.guests.has_entered(caller) {
+    pub fn enter(&self, who: &Who, caller: &Caller) -> Result<(), Error> {
+        if caller.guest.has_entered() {
             return Ok(());
         }
         match self.tolls.limits.enter(who, self.life.clock.uptime(), false, jitter()) {
             Entry::In(_) => {
-                self.guests.let_in(caller);
+                caller.guest.let_in();
                 Ok(())
             }
             Entry::Later(after) => {
@@ -146,11 +154,11 @@ impl Doors {
     }
 
     /// When a receiver of the x0 dialect, which is never sent away, is let in.
-    pub fn entry(&self, who: &Who, caller: Caller) -> Option<Instant> {
-        if self.guests.has_entered(caller) {
+    pub fn entry(&self, who: &Who, caller: &Caller) -> Option<Instant> {
+        if caller.guest.has_entered() {
             return None;
         }
-        self.guests.let_in(caller);
+        caller.guest.let_in();
         match self.tolls.limits.enter(who, self.life.clock.uptime(), true, jitter()) {
             Entry::In(after) if !after.is_zero() => {
                 self.metrics.deferred.inc();

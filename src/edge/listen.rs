@@ -93,7 +93,7 @@ async fn accept_all(listener: &TcpListener, tls: Option<&Arc<Entrance>>, doors: 
         let _ = tcp.set_nodelay(true);
         // Counted here, so that a drain that begins now waits for it.
         let counted = (Counted::new(&doors.metrics.connections), doors.life.busy(), permit);
-        let caller = Caller { connection: number, peer, secure: tls.is_some() };
+        let caller = Caller { connection: number, peer, secure: tls.is_some(), guest: stay.guest() };
         let (guest, entrance) = (Arc::clone(doors), tls.cloned());
         doors.life.spawn_detached(async move {
             let _counted = counted;

@@ -33,10 +33,10 @@ impl Outside {
 pub async fn serve_stream(outside: Outside, mut line: impl Line, doors: &Doors) {
     match outside {
         Outside::X0(park) => {
-            x0::wait(park, &mut line, doors).await;
+            x0::wait(&park, &mut line, doors).await;
         }
         Outside::Poll(park) => {
-            v1::poll::wait(park, &mut line, doors).await;
+            v1::poll::wait(&park, &mut line, doors).await;
         }
         Outside::Events(park) => v1::events::stream(park, &mut line, doors).await,
         Outside::Socket(_) => {}
@@ -51,8 +51,8 @@ pub fn serve<'a>(
     doors: &'a Doors,
 ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
     match outside {
-        Outside::X0(park) => Box::pin(x0::wait(park, socket, doors)),
-        Outside::Poll(park) => Box::pin(v1::poll::wait(park, socket, doors)),
+        Outside::X0(park) => Box::pin(async move { x0::wait(&park, socket, doors).await }),
+        Outside::Poll(park) => Box::pin(async move { v1::poll::wait(&park, socket, doors).await }),
         Outside::Events(park) => Box::pin(async move {
             v1::events::stream(park, socket, doors).await;
             false

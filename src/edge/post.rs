@@ -1,5 +1,7 @@
 //! Who keeps the mailboxes that a door serves: this process, or a server behind a control socket.
 
+use std::pin::{Pin, pin};
+
 use tokio::time::Instant;
 
 use super::gateway::{self, Link};
@@ -162,7 +164,10 @@ impl Post {
 }
 
 /// Goes on as long as the credentials count on which it rests.
-async fn until_ended<T>(next: impl Future<Output = Result<T, Error>>, watch: &mut Watch) -> Result<T, Error> {
+async fn until_ended<T>(
+    next: Pin<&mut (impl Future<Output = Result<T, Error>> + Send)>,
+    watch: &mut Watch,
+) -> Result<T, Error> {
     tokio::select! {
         biased;
         error = watch.ended() => Err(error),
@@ -177,21 +182,24 @@ impl Receiver {
     /// As the store's; and when the receiver's credentials end.
     pub async fn next(&mut self, max: Max, deadline: Instant) -> Result<Outcome, Error> {
         match self {
-            Receiver::Here(inbox, mode, watch) => Ok(match until_ended(inbox.next(max, deadline), watch).await? {
-                Next::Quiet => Outcome::Quiet,
-                Next::Draining => Outcome::Draining,
-                Next::Mail(mail) => {
-                    let array = x0::array(&mail.letters);
-                    match mode {
-                        Mode::Take => Outcome::Mail(array, Some(Lease::Here(mail.lease))),
-                        Mode::Show => {
-                            inbox.note_shown(mail.lease.upto());
-                            mail.lease.release();
-                            Outcome::Mail(array, None)
+            Receiver::Here(inbox, mode, watch) => {
+                let next = until_ended(pin!(inbox.next(max, deadline)), watch).await?;
+                Ok(match next {
+                    Next::Quiet => Outcome::Quiet,
+                    Next::Draining => Outcome::Draining,
+                    Next::Mail(mail) => {
+                        let array = x0::array(&mail.letters);
+                        match mode {
+                            Mode::Take => Outcome::Mail(array, Some(Lease::Here(mail.lease))),
+                            Mode::Show => {
+                                inbox.note_shown(mail.lease.upto());
+                                mail.lease.release();
+                                Outcome::Mail(array, None)
+                            }
                         }
                     }
-                }
-            }),
+                })
+            }
             Receiver::There(waiting) => Box::pin(waiting.next(max, deadline)).await,
         }
     }

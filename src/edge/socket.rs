@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, recv},
@@ -32,6 +32,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
 /// The most that is read at once outside of hyper.
 const READ_BYTES: usize = 4096;
+/// And where nearly always nothing is there.
+const PIECE_BYTES: usize = 256;
 /// How long an answer may take in all, however steadily its reader takes it.
 pub const ANSWER_MAX: Duration = Duration::from_secs(300);
 
@@ -138,16 +140,19 @@ impl Socket {
 
     /// Puts up to `max` bytes that are there already behind those unread.
     pub fn read_what_is_there(&mut self, max: usize) {
-        let room = max.saturating_sub(self.unread.len()).min(READ_BYTES);
+        let mut room = max.saturating_sub(self.unread.len()).min(READ_BYTES);
         if room == 0 {
             return;
         }
         // An end, or an error, will be there the next time too.
         match &mut self.stream {
             Stream::Plain(tcp) => {
-                let mut buffer = BytesMut::with_capacity(room);
-                if tcp.try_read_buf(&mut buffer).is_ok_and(|n| n > 0) {
-                    append(&mut self.unread, &buffer);
+                let mut piece = [0; PIECE_BYTES];
+                while room > 0 {
+                    let most = room.min(PIECE_BYTES);
+                    let n = tcp.try_read(&mut piece[..most]).unwrap_or(0);
+                    append(&mut self.unread, &piece[..n]);
+                    room = if n < most { 0 } else { room - n };
                 }
             }
             Stream::Tls(tls) => {
@@ -173,8 +178,11 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
-        let give_up = Instant::now() + ANSWER_MAX;
         let mut held_back = matches!(self.stream, Stream::Tls(_));
+        if !both.has_remaining() && !held_back {
+            return Ok(());
+        }
+        let give_up = Instant::now() + ANSWER_MAX;
         while both.has_remaining() || held_back {
             let step = (Instant::now() + stall).min(give_up);
             let before = self.fate();
@@ -345,6 +353,9 @@ pub fn fate(tcp: &TcpStream) -> Fate {
 }
 
 fn append(unread: &mut Bytes, more: &[u8]) {
+    if more.is_empty() {
+        return;
+    }
     *unread = if unread.is_empty() { Bytes::copy_from_slice(more) } else { [&unread[..], more].concat().into() };
 }
 

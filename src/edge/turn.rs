@@ -2,14 +2,17 @@
 
 use std::{
     net::IpAddr,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{cors::Access, outside::Outside};
+use super::{cors::Access, guests::Guest, outside::Outside};
 use crate::{id::RequestId, settings};
 
 /// hyper's buffers are given back when nothing has come for this long.
@@ -32,13 +35,14 @@ enum Stage {
 #[derive(Debug)]
 struct State {
     stage: Stage,
-    since: Instant,
+    /// Since when, noted when it is first asked for: most stages are over before that, and clocks cost.
+    since: Option<Instant>,
     blocked_since: Option<Instant>,
     park: Option<Box<(Outside, Access)>>,
 }
 
 /// Who has a connection, as far as the connection says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Caller {
     /// The connection's number.
     pub connection: u64,
@@ -46,6 +50,8 @@ pub struct Caller {
     pub peer: IpAddr,
     /// Whether TLS is spoken on it.
     pub secure: bool,
+    /// Its place among all connections.
+    pub guest: Arc<Guest>,
 }
 
 /// Shared by the connection, its socket and its handler.
@@ -73,7 +79,7 @@ pub enum Verdict {
 impl Turn {
     /// The first request of a connection is about to come.
     pub fn new(caller: Caller) -> Self {
-        let state = State { stage: Stage::Idle, since: Instant::now(), blocked_since: None, park: None };
+        let state = State { stage: Stage::Idle, since: None, blocked_since: None, park: None };
         Self { caller, requests: AtomicU32::new(0), state: Mutex::new(state) }
     }
 
@@ -114,7 +120,7 @@ impl Turn {
     pub fn bytes_read(&self, bytes: &[u8]) {
         let mut state = self.state.lock();
         if state.stage == Stage::Idle && bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
-            (state.stage, state.since) = (Stage::Head, Instant::now());
+            (state.stage, state.since) = (Stage::Head, None);
         }
     }
 
@@ -128,24 +134,26 @@ impl Turn {
     pub fn flushed(&self) {
         let mut state = self.state.lock();
         if state.stage == Stage::Answering {
-            (state.stage, state.since) = (Stage::Idle, Instant::now());
+            (state.stage, state.since) = (Stage::Idle, None);
         }
     }
 
     fn enter(&self, stage: Stage) {
         let mut state = self.state.lock();
-        (state.stage, state.since) = (stage, Instant::now());
+        (state.stage, state.since) = (stage, None);
     }
 
-    /// What is to be done about the request now.
+    /// What is to be done about the request now. A stage's time runs from the first look at it, which comes within
+    /// [`LOOK_EVERY`] of its beginning.
     pub fn verdict(&self, limits: &settings::Http) -> Verdict {
         let now = Instant::now();
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        let began = *state.since.get_or_insert(now);
         let due = |at: Instant, verdict: Verdict| if at <= now { verdict } else { Verdict::At(at) };
         match (state.stage, state.blocked_since) {
             (_, Some(since)) => due(since + limits.write_timeout, Verdict::Stalled),
-            (Stage::Idle, None) => due(state.since + IDLE_IN_HYPER, Verdict::Idle),
-            (Stage::Head, None) => due(state.since + limits.header_timeout, Verdict::SlowHead),
+            (Stage::Idle, None) => due(began + IDLE_IN_HYPER, Verdict::Idle),
+            (Stage::Head, None) => due(began + limits.header_timeout, Verdict::SlowHead),
             (Stage::Busy | Stage::Answering, None) => Verdict::At(now + LOOK_EVERY),
         }
     }

@@ -1,8 +1,8 @@
 //! The x0 door: always status 200, never a hot loop, and an answer counts as delivered only when it is known to be.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use hyper::{Method, StatusCode, http::request::Parts};
+use hyper::{Method, StatusCode, body::Incoming, http::request::Parts};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
@@ -11,12 +11,12 @@ use super::{
     lease,
     line::Line,
     outside::Outside,
-    post::{Lease, Mode, Outcome, Receiver},
-    reply,
+    post::{Lease, Mode, Outcome},
+    reply::{self, Reply},
 };
 use crate::{
     error::{Error, Kind},
-    gate::{Origin, Who, limits::What},
+    gate::{Who, limits::What},
     id::{RequestId, SessionId},
     lifecycle::Phase,
     wire::x0::{self, Path, Request},
@@ -43,28 +43,26 @@ impl Park {
 }
 
 /// Serves a request on one of the dialect's addresses, as far as it needs no waiting.
-pub async fn handle(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
-    let arrived = Instant::now();
+pub async fn handle(path: Path, parts: &Parts, body: &mut Incoming, doors: &Arc<Doors>, visit: Visit<'_>) -> Done {
     let close = http::ends_after(parts);
-    let answer = match read(path, parts, body, doors).await {
-        Ok(request) => carry_out(request, http::origin(parts, visit, doors), http::authorization(parts), doors).await,
-        Err(refusal) => Err(refusal),
-    };
-    match answer {
+    match answer(path, parts, body, doors, visit).await {
         Ok(Answer::Text(text)) => Done::Now(reply::json(text)),
         Ok(Answer::Wait(who, session, mode)) => {
-            let deadline = arrived + doors.config.wait;
+            let deadline = Instant::now() + doors.config.wait;
             let entry = doors.entry(&who, visit.caller);
             Done::Outside(Outside::X0(Park { who, session, mode, close, deadline, entry, id: visit.id }))
         }
-        Err(Refusal { error, close }) => {
-            let error = doors.temper(error, http::origin(parts, visit, doors)).await;
-            doors.refused(&error, visit.id);
-            hold_back(doors).await;
-            let reply = reply::json(error_text(path.is_legacy(), &error));
-            Done::Now(if close { reply::closing(reply) } else { reply })
-        }
+        // Apart, so that what is asked most makes no room for it.
+        Err(refusal) => Done::Now(Box::pin(refuse(refusal, path, parts, doors, visit)).await),
     }
+}
+
+async fn refuse(refusal: Refusal, path: Path, parts: &Parts, doors: &Doors, visit: Visit<'_>) -> Reply {
+    let error = doors.temper(refusal.error, http::origin(parts, visit, doors)).await;
+    doors.refused(&error, visit.id);
+    hold_back(doors).await;
+    let reply = reply::json(error_text(path.is_legacy(), &error));
+    if refusal.close { reply::closing(reply) } else { reply }
 }
 
 /// A refusal, and whether what the client sends next can be understood.
@@ -84,76 +82,114 @@ enum Answer {
     Wait(Who, SessionId, Mode),
 }
 
-async fn read(path: Path, parts: &Parts, body: hyper::body::Incoming, doors: &Doors) -> Result<Request, Refusal> {
-    let message_bytes = doors.config.message_bytes;
-    http::check_framing(parts).map_err(|error| Refusal { error, close: true })?;
+/// What a request asks for, once its body is read.
+fn understood(path: Path, parts: &Parts, body: &[u8], message_bytes: usize) -> Result<Request, Error> {
     match parts.method {
-        Method::POST => {
-            let body = http::body(body, &doors.config).await.map_err(|error| Refusal { error, close: true })?;
-            Ok(x0::body(path, &body, message_bytes)?)
-        }
-        Method::GET | Method::HEAD => {
-            // A body has no meaning here, and must not be taken for the next request.
-            http::body(body, &doors.config).await.map_err(|error| Refusal { error, close: true })?;
-            // HEAD asks what a GET would answer with; it must not take anybody's mail.
-            match parts.method {
-                Method::HEAD => Ok(Request::Nothing),
-                _ => Ok(x0::query(path, parts.uri.query().unwrap_or_default(), message_bytes)?),
-            }
-        }
-        _ => {
-            let detail = format!("{} is not served here; use POST, or GET with a query", parts.method);
-            Err(Refusal { error: Error::new(Kind::BadMethod, detail), close: true })
-        }
+        Method::POST => x0::body(path, body, message_bytes),
+        // HEAD asks what a GET would answer with; it must not take anybody's mail.
+        Method::HEAD => Ok(Request::Nothing),
+        _ => x0::query(path, parts.uri.query().unwrap_or_default(), message_bytes),
     }
 }
 
-async fn carry_out(
-    request: Request,
-    origin: Origin,
-    authorization: Option<&[u8]>,
+fn check_method(method: &Method) -> Result<(), Error> {
+    if matches!(*method, Method::POST | Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let detail = format!("{method} is not served here; use POST, or GET with a query");
+    Err(Error::new(Kind::BadMethod, detail))
+}
+
+async fn answer(
+    path: Path,
+    parts: &Parts,
+    body: &mut Incoming,
     doors: &Doors,
+    visit: Visit<'_>,
 ) -> Result<Answer, Refusal> {
-    let who = doors.post.identify(origin, authorization)?;
+    let request = read(path, parts, body, doors).await?;
+    let who = doors.post.identify(http::origin(parts, visit, doors), http::authorization(parts))?;
+    match carry_out(request, who, doors)? {
+        Step::Done(answer) => Ok(answer),
+        Step::Work(work) => Ok(work.await?),
+    }
+}
+
+async fn read(path: Path, parts: &Parts, body: &mut Incoming, doors: &Doors) -> Result<Request, Refusal> {
+    let lost = |error| Refusal { error, close: true };
+    http::check_framing(parts).and_then(|()| check_method(&parts.method)).map_err(lost)?;
+    // A GET's body has no meaning here, and must not be taken for the next request.
+    let body = http::body(body, &doors.config).await.map_err(lost)?;
+    Ok(understood(path, parts, &body, doors.config.message_bytes)?)
+}
+
+/// What a request comes to.
+enum Step<'a> {
+    Done(Answer),
+    /// In a box of its own, so that a request that waits for nothing makes no room for it.
+    Work(Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send + 'a>>),
+}
+
+fn carry_out(request: Request, who: Who, doors: &Doors) -> Result<Step<'_>, Error> {
     let count = |door, verb| doors.metrics.request(door, verb);
     match request {
-        Request::Nothing => Ok(Answer::Text("")),
+        Request::Nothing => Ok(Step::Done(Answer::Text(""))),
         Request::Send { from, to, payload } => {
             count("x0", "set");
-            let (who, from) = admit(What::Send, who, from, doors).await?;
-            doors.post.send(&who, from, to, payload).await?;
-            Ok(Answer::Text(x0::ACCEPTED))
+            let Admitted { who, session: from, delay } = admit(What::Send, who, from, doors)?;
+            Ok(Step::Work(Box::pin(async move {
+                doors.turn(delay).await?;
+                doors.post.send(&who, from, to, payload).await.map(|()| Answer::Text(x0::ACCEPTED))
+            })))
         }
         Request::Receive(session) => {
             count("x0", "get");
-            let (who, session) = admit(What::Poll, who, session, doors).await?;
-            Ok(Answer::Wait(who, session, Mode::Take))
+            wait_as(Mode::Take, who, session, doors)
         }
         Request::Remove(session) => {
             count("x0", "del");
-            let (who, session) = admit(What::Poll, who, session, doors).await?;
-            doors.post.remove(&who, session).await?;
-            Ok(Answer::Text(x0::NOTHING))
+            let Admitted { who, session, delay } = admit(What::Poll, who, session, doors)?;
+            Ok(Step::Work(Box::pin(async move {
+                doors.turn(delay).await?;
+                doors.post.remove(&who, session).await.map(|()| Answer::Text(x0::NOTHING))
+            })))
         }
         Request::Show(session) => {
             count("legacy", "get");
-            let (who, session) = admit(What::Poll, who, session, doors).await?;
-            Ok(Answer::Wait(who, session, Mode::Show))
+            wait_as(Mode::Show, who, session, doors)
         }
         Request::RemoveShown(session) => {
             count("legacy", "del");
-            let (who, session) = admit(What::Poll, who, session, doors).await?;
-            doors.post.remove_shown(&who, session).await?;
-            Ok(Answer::Text(x0::LEGACY_NOTHING))
+            let Admitted { who, session, delay } = admit(What::Poll, who, session, doors)?;
+            Ok(Step::Work(Box::pin(async move {
+                doors.turn(delay).await?;
+                doors.post.remove_shown(&who, session).await.map(|()| Answer::Text(x0::LEGACY_NOTHING))
+            })))
         }
     }
 }
 
-/// Finds out who asks, and as which session, before it is charged to them, and waits for their turn.
-async fn admit(what: What, who: Who, said: SessionId, doors: &Doors) -> Result<(Who, SessionId), Error> {
+fn wait_as(mode: Mode, who: Who, session: SessionId, doors: &Doors) -> Result<Step<'_>, Error> {
+    let Admitted { who, session, delay } = admit(What::Poll, who, session, doors)?;
+    let answer = Answer::Wait(who, session, mode);
+    if delay.is_zero() {
+        return Ok(Step::Done(answer));
+    }
+    Ok(Step::Work(Box::pin(async move { doors.turn(delay).await.map(|()| answer) })))
+}
+
+/// Finds out who asks, and as which session, before it is charged to them.
+fn admit(what: What, who: Who, said: SessionId, doors: &Doors) -> Result<Admitted, Error> {
     let (who, session) = doors.post.claim(who, said)?;
-    doors.pace(what, &who, session.as_str()).await?;
-    Ok((who, session))
+    let delay = doors.toll(what, &who, session.as_str())?;
+    Ok(Admitted { who, session, delay })
+}
+
+/// Who asks, as which session, and how long they have to wait for their turn.
+struct Admitted {
+    who: Who,
+    session: SessionId,
+    delay: Duration,
 }
 
 fn error_text(legacy: bool, error: &Error) -> String {
@@ -168,50 +204,80 @@ async fn hold_back(doors: &Doors) {
 }
 
 /// Waits for mail and answers. Returns whether the connection can serve another request.
-pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
-    let legacy = park.mode == Mode::Show;
+pub async fn wait(park: &Park, line: &mut impl Line, doors: &Doors) -> bool {
     if let Some(entry) = park.entry
-        && !wait_for(entry.min(park.deadline), line, doors).await
+        && !Box::pin(wait_for(entry.min(park.deadline), line, doors)).await
     {
         return false;
     }
-    let (outcome, ended) = match doors.post.receive(&park.who, park.session.clone(), park.mode) {
-        Ok(receiver) => listen(receiver, &park, line, doors).await,
-        Err(error) => (Err(error), false),
+    // One after the other in futures of their own, which take the same room.
+    let found = find(park, line, doors).await;
+    tell(found, park, line, doors).await
+}
+
+/// What a poll is to be told.
+struct Found {
+    body: Vec<u8>,
+    lease: Option<Lease>,
+    /// Whether the connection ends with it.
+    close: bool,
+}
+
+async fn find(park: &Park, line: &mut impl Line, doors: &Doors) -> Found {
+    let mut ended = false;
+    let outcome = listen(park, &mut ended, line, doors).await;
+    let (body, lease) = match told(outcome, park) {
+        Ok(found) => found,
+        Err(error) => (Box::pin(apologize(error, park, doors)).await, None),
     };
-    let (body, lease) = match outcome {
-        Ok(Outcome::Mail(array, lease)) => (x0::mail(&array, legacy), lease),
-        Ok(Outcome::Quiet | Outcome::Draining) => {
+    Found { body, lease, close: park.close || ended || doors.life.is_draining() }
+}
+
+fn told(outcome: Result<Outcome, Error>, park: &Park) -> Result<(Vec<u8>, Option<Lease>), Error> {
+    let legacy = park.mode == Mode::Show;
+    Ok(match outcome? {
+        Outcome::Mail(array, lease) => (x0::mail(&array, legacy), lease),
+        Outcome::Quiet | Outcome::Draining => {
             (if legacy { x0::LEGACY_NOTHING } else { x0::NOTHING }.as_bytes().to_vec(), None)
         }
-        Err(error) => {
-            let error = doors.temper(error, park.who.origin).await;
-            doors.refused(&error, park.id);
-            hold_back(doors).await;
-            (error_text(legacy, &error).into_bytes(), None)
+    })
+}
+
+async fn apologize(error: Error, park: &Park, doors: &Doors) -> Vec<u8> {
+    let error = doors.temper(error, park.who.origin).await;
+    doors.refused(&error, park.id);
+    hold_back(doors).await;
+    error_text(park.mode == Mode::Show, &error).into_bytes()
+}
+
+fn tell<'a>(
+    found: Found,
+    park: &'a Park,
+    line: &'a mut impl Line,
+    doors: &'a Doors,
+) -> impl Future<Output = bool> + Send + 'a {
+    let Found { body, lease, close } = found;
+    async move {
+        let head = reply::Head {
+            status: StatusCode::OK,
+            content_type: reply::JSON,
+            close,
+            body_bytes: Some(body.len()),
+            error: None,
+            v1: false,
+            limits: None,
+        };
+        // What the client sent before its answer proves nothing of it. What the runtime has not heard of yet is missed
+        // here, and counts as sent after; x0's pages never send ahead.
+        line.note_what_is_there(doors.config.header_bytes);
+        if let Err(error) = line.answer(&head, body, doors.config.write_timeout).await {
+            tracing::debug!(request = %park.id, session = %park.session, %error, "answer not written");
+            return false;
         }
-    };
-    let close = park.close || ended || doors.life.is_draining();
-    let body_bytes = Some(body.len());
-    let head = reply::Head {
-        status: StatusCode::OK,
-        content_type: reply::JSON,
-        close,
-        body_bytes,
-        error: None,
-        v1: false,
-        limits: None,
-    };
-    // What the client sent before its answer proves nothing of it. What the runtime has not heard of yet is missed here,
-    // and counts as sent after; x0's pages never send ahead.
-    line.note_what_is_there(doors.config.header_bytes);
-    if let Err(error) = line.answer(&head, body, doors.config.write_timeout).await {
-        tracing::debug!(request = %park.id, session = %park.session, %error, "answer not written");
-        return false;
-    }
-    match lease {
-        Some(lease) => settle_or_return(lease, line, close, &park).await,
-        None => !close,
+        match lease {
+            Some(lease) => settle_or_return(lease, line, close, park).await,
+            None => !close,
+        }
     }
 }
 
@@ -224,17 +290,16 @@ async fn wait_for(entry: Instant, line: &mut impl Line, doors: &Doors) -> bool {
     }
 }
 
-/// Waits at the desk and for the client's end. The flag says that the client has ended its side.
-async fn listen(
-    mut receiver: Receiver,
-    park: &Park,
-    line: &mut impl Line,
-    doors: &Doors,
-) -> (Result<Outcome, Error>, bool) {
+/// Waits at the desk and for the client's end, of which `ended` tells.
+async fn listen(park: &Park, ended: &mut bool, line: &mut impl Line, doors: &Doors) -> Result<Outcome, Error> {
+    let mut receiver = doors.post.receive(&park.who, park.session.clone(), park.mode)?;
     tokio::select! {
         biased;
-        outcome = receiver.next(doors.answer_max(), park.deadline) => (outcome, false),
-        _ = line.ended(Some(doors.config.header_bytes)) => (Ok(Outcome::Quiet), true),
+        outcome = receiver.next(doors.answer_max(), park.deadline) => outcome,
+        _ = line.ended(Some(doors.config.header_bytes)) => {
+            *ended = true;
+            Ok(Outcome::Quiet)
+        }
     }
 }
 

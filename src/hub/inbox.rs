@@ -10,7 +10,7 @@ use crate::{
     cursor::Cursor,
     error::Error,
     gate::Founder,
-    mailbox::{Batch, Letter, Max, Settle},
+    mailbox::{Batch, Letter, Max},
     message::Seq,
     metrics::Counted,
     storage::Haste,
@@ -104,11 +104,15 @@ impl Lease {
     ///
     /// # Errors
     /// As the store's; the mail is then delivered again.
-    pub async fn settle(mut self) -> Result<(), Error> {
-        if let Some(hold) = self.hold.take() {
-            self.hub.settle(hold, Settle::UpTo(self.upto)).await?;
+    pub fn settle(mut self) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            let settled = match &self.hold {
+                Some(hold) => self.hub.settle_upto(hold.session(), self.upto, Haste::Soon).await,
+                None => Ok(0),
+            };
+            drop(self.hold.take());
+            settled.map(drop)
         }
-        Ok(())
     }
 
     /// The mail was only shown: it stays, and others may have it.

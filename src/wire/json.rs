@@ -44,7 +44,9 @@ impl<'a> Object<'a> {
 /// Whether a key, as it stands in the text, spells `name`.
 fn is_key(key: &str, name: &str) -> bool {
     let spelled = key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    spelled == Some(name) || (key.contains('\\') && string(key).is_some_and(|key| key == name))
+    // An escape makes a character longer.
+    spelled == Some(name)
+        || (key.len() > name.len() + 2 && key.contains('\\') && string(key).is_some_and(|key| key == name))
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
@@ -147,7 +149,18 @@ pub fn is_object(value: &str) -> bool {
 pub fn string(value: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    // Most strings have no escapes, and are what they say.
+    if let Some(text) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
+        && text.bytes().all(is_plain)
+    {
+        return Some(Cow::Borrowed(text));
+    }
     serde_json::from_str::<Text<'_>>(value).ok().map(|text| text.0)
+}
+
+/// Whether a byte stands for itself within a JSON string.
+fn is_plain(byte: u8) -> bool {
+    byte >= 0x20 && !matches!(byte, b'"' | b'\\')
 }
 
 /// A text as a JSON string, with its quotes.
@@ -159,7 +172,7 @@ pub fn quote(text: &str) -> String {
 
 /// Appends a text as a JSON string, with its quotes.
 pub fn write_quoted(text: &str, out: &mut Vec<u8>) {
-    if text.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\')) {
+    if text.bytes().all(is_plain) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');

@@ -94,7 +94,7 @@ pub async fn serve(tls: Box<TlsStream<Tcp>>, caller: Caller, stay: &Stay, doors:
                     break;
                 }
                 () = conn.flooded() => {
-                    tracing::debug!(connection = caller.connection, "it resets its requests faster than they are served");
+                    tracing::debug!(connection = conn.caller.connection, "it resets its requests faster than they are served");
                     break;
                 }
                 _ = open.changed() => {}
@@ -124,9 +124,9 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawn {
 
 async fn handle(request: Request<Incoming>, doors: Arc<Doors>, conn: Arc<Conn>) -> Result<Response<Body>, Infallible> {
     let (id, asking) = conn.begin();
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     tracing::trace!(request = %id, method = %parts.method, path = %parts.uri.path(), "request");
-    let mut reply = match http::route(parts, body, &doors, Visit { id, caller: conn.caller }).await {
+    let mut reply = match http::route(&parts, &mut body, &doors, Visit { id, caller: &conn.caller }).await {
         Routed::Now(reply) => reply.map(Body::Whole),
         Routed::Outside(outside, access) => {
             let asked = outside.session().map(|session| conn.ask(session));

@@ -105,11 +105,11 @@ pub fn is_at(path: &str) -> bool {
 }
 
 /// Serves a request of protocol v1, as far as it needs no waiting.
-pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Visit) -> Done {
+pub async fn handle(parts: &Parts, body: &mut Incoming, doors: &Arc<Doors>, visit: Visit<'_>) -> Done {
     let (id, mut paid) = (visit.id, None);
     let answer = match Place::of(parts.uri.path()) {
         Some(place) => {
-            serve(&place, &parts, body, doors, visit, &mut paid).await.map_err(|refusal| (refusal, Some(place)))
+            serve(&place, parts, body, doors, visit, &mut paid).await.map_err(|refusal| (refusal, Some(place)))
         }
         None => Err((Error::new(Kind::NotFound, "nothing lives here; /docs says what does").into(), None)),
     };
@@ -123,7 +123,7 @@ pub async fn handle(parts: Parts, body: Incoming, doors: &Arc<Doors>, visit: Vis
         }
         Ok(Answer::Outside(outside)) => Done::Outside(outside),
         Err((Refusal { error, close }, place)) => {
-            let error = doors.temper(error, http::origin(&parts, visit, doors)).await;
+            let error = doors.temper(error, http::origin(parts, visit, doors)).await;
             doors.refused(&error, id);
             let mut reply = with_exposed(reply::problem(&error, id));
             let headers = reply.headers_mut();
@@ -163,9 +163,9 @@ impl From<Error> for Refusal {
 async fn serve(
     place: &Place,
     parts: &Parts,
-    body: Incoming,
+    body: &mut Incoming,
     doors: &Arc<Doors>,
-    visit: Visit,
+    visit: Visit<'_>,
     paid: &mut Option<Box<Announced>>,
 ) -> Result<Answer, Refusal> {
     let id = visit.id;

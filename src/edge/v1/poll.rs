@@ -64,9 +64,9 @@ struct Answer {
 }
 
 /// Waits for messages and answers. Returns whether the connection can serve another request.
-pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
+pub async fn wait(park: &Park, line: &mut impl Line, doors: &Doors) -> bool {
     let mut ended = false;
-    let answer = answer(&park, line, &mut ended, doors).await;
+    let answer = answer(park, line, &mut ended, doors).await;
     let close = park.close || ended || doors.life.is_draining();
     let (status, content_type, body) = match &answer {
         Ok(Answer { batch, extra, .. }) => (StatusCode::OK, reply::JSON, v1::answer(batch, *extra)),
@@ -96,7 +96,7 @@ pub async fn wait(park: Park, line: &mut impl Line, doors: &Doors) -> bool {
     let proof = lease::prove(line, close).await;
     if proof.has_it
         && let Some(asked) = asked
-        && let Ok((hub, admission)) = admit(&park, doors)
+        && let Ok((hub, admission)) = admit(park, doors)
     {
         let known = if proof.said_so { Known::ByClient } else { Known::ByKernel };
         hub.note_answered(&admission, asked, known);

@@ -157,7 +157,7 @@ impl Limits {
         forwarded: impl Iterator<Item = &'a [u8]>,
         x_forwarded_for: impl Iterator<Item = &'a [u8]>,
     ) -> IpAddr {
-        forwarded::client(peer, &self.force.now().settings.trusted_proxies, forwarded, x_forwarded_for)
+        forwarded::client(peer, &self.force.look().settings.trusted_proxies, forwarded, x_forwarded_for)
     }
 
     /// One more request of `who` for a session. Who is `patient` passes also if its turn comes within [`BACKLOG`].
@@ -165,17 +165,21 @@ impl Limits {
     /// # Errors
     /// [`Kind::TooManyRequests`]; nothing was counted then.
     pub fn charge(&self, what: What, who: &Who, session: &str, now: Duration, patient: bool) -> Result<Paid, Error> {
-        let force = self.force.now();
+        let force = self.force.look();
         let (scopes, names) = match what {
             What::Send => (&force.sends, ["sends-per-principal", "sends-per-session", "sends-per-address"]),
             What::Poll => (&force.polls, ["polls-per-principal", "polls-per-session", "polls-per-address"]),
         };
-        let mut tolls: Vec<(&'static str, &Limit, Key)> = Vec::with_capacity(2);
         let principal = who.principal();
+        let limited = force.limited(who);
+        if principal.is_none() && limited.is_none() {
+            return Ok(Paid::default());
+        }
+        let mut tolls: Vec<(&'static str, &Limit, Key)> = Vec::with_capacity(2);
         if let Some(principal) = principal {
             tolls.push((names[0], &scopes.principal, self.keys.of(principal.name.as_str())));
         }
-        if let Some(address) = force.limited(who) {
+        if let Some(address) = limited {
             if !session.is_empty() {
                 // Whose session it is makes a difference: nobody uses up what is another's.
                 let owner = principal.map(|principal| principal.name.as_str());
@@ -232,7 +236,7 @@ impl Limits {
     /// # Errors
     /// It has to wait.
     pub fn connect(&self, peer: IpAddr, now: Duration) -> Result<(), Wait> {
-        let force = self.force.now();
+        let force = self.force.look();
         if force.is_free(peer) {
             Ok(())
         } else {
@@ -242,7 +246,7 @@ impl Limits {
 
     /// The most connections that a peer may have at once.
     pub fn connections(&self, peer: IpAddr) -> Option<usize> {
-        let force = self.force.now();
+        let force = self.force.look();
         if force.is_free(peer) { None } else { force.settings.connections_per_address }
     }
 
@@ -252,7 +256,7 @@ impl Limits {
     /// [`Kind::TooManyRequests`]: so often that this is what it should be told instead.
     pub fn failed_login(&self, origin: Origin, now: Duration) -> Result<(), Error> {
         let Origin::Remote(address) = origin else { return Ok(()) };
-        let force = self.force.now();
+        let force = self.force.look();
         let limit = &force.failed_logins;
         let key = self.keys.of(network(address));
         let took = limit.take(key, now, false);
@@ -262,7 +266,7 @@ impl Limits {
     /// A receiver on a fresh connection. Who is not `patient` may be sent away, to come back at a time of its own; `jitter`
     /// is a random number from 0 to 1.
     pub fn enter(&self, who: &Who, now: Duration, patient: bool, jitter: f64) -> Entry {
-        let force = self.force.now();
+        let force = self.force.look();
         if force.limited(who).is_none() {
             return Entry::In(Duration::ZERO);
         }
