@@ -1,6 +1,6 @@
 //! Requests to doors: routes, and bodies that are bounded in size and time.
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+use std::{convert::Infallible, future::poll_fn, ops::ControlFlow, pin::Pin, sync::Arc, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -95,8 +95,8 @@ pub enum Done {
 /// Serves a request as far as it needs no waiting.
 pub async fn route(parts: &Parts, body: &mut Incoming, doors: &Arc<Doors>, visit: Visit<'_>) -> Routed {
     let access = match admit(parts, body, doors, visit) {
-        Ok(access) => access,
-        Err(reply) => return Routed::Now(reply),
+        ControlFlow::Continue(access) => access,
+        ControlFlow::Break(reply) => return Routed::Now(reply),
     };
     let done = if let Some(path) = wire::x0::Path::of(parts.uri.path(), parts.uri.query()) {
         x0::handle(path, parts, body, doors, visit).await
@@ -119,18 +119,21 @@ pub async fn route(parts: &Parts, body: &mut Incoming, doors: &Arc<Doors>, visit
 }
 
 /// Who may read the answer to a request, or the answer to one that no door need see.
-fn admit(parts: &Parts, body: &Incoming, doors: &Doors, visit: Visit<'_>) -> Result<Access, Reply> {
+fn admit(parts: &Parts, body: &Incoming, doors: &Doors, visit: Visit<'_>) -> ControlFlow<Reply, Access> {
     // What a client over TLS calls the relay is its name.
     let access = cors::access(parts, &doors.pages, doors.trusts_names || visit.caller.secure);
     if parts.method == Method::OPTIONS {
         doors.metrics.request("http", "options");
-        return Err(cors::preflight(access.as_ref().unwrap_or(&Access::Nobody)));
+        return ControlFlow::Break(cors::preflight(access.as_ref().unwrap_or(&Access::Nobody)));
     }
     if parts.method == Method::CONNECT {
         // A 200 would mean that a tunnel is open.
-        return Err(reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy"))));
+        return ControlFlow::Break(reply::closing(reply::error(&Error::new(Kind::BadMethod, "this is no proxy"))));
     }
-    access.map_err(|error| refuse(&error, &Access::Nobody, (parts, body), doors, visit.id))
+    match access {
+        Ok(access) => ControlFlow::Continue(access),
+        Err(error) => ControlFlow::Break(refuse(&error, &Access::Nobody, (parts, body), doors, visit.id)),
+    }
 }
 
 fn refuse(error: &Error, access: &Access, (parts, body): (&Parts, &Incoming), doors: &Doors, id: RequestId) -> Reply {

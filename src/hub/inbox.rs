@@ -104,6 +104,7 @@ impl Lease {
     ///
     /// # Errors
     /// As the store's; the mail is then delivered again.
+    #[expect(clippy::manual_async_fn, reason = "an async function holds what it is given twice")]
     pub fn settle(mut self) -> impl Future<Output = Result<(), Error>> + Send {
         async move {
             let settled = match &self.hold {

@@ -120,6 +120,21 @@ impl Process {
         kill(self.pid(), signal).expect("the process is ours");
     }
 
+    /// Stops all its threads, and returns when none runs any more. They go on at `SIGCONT`.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        let stands = |task: &std::path::Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T"))
+        };
+        super::eventually("the process stands still", super::PROMPT, || {
+            let mut threads = std::fs::read_dir(&tasks).expect("its threads").flatten();
+            threads.all(|thread| stands(&thread.path())).then_some(())
+        });
+    }
+
     pub fn has_ended(&self) -> bool {
         *self.ended.0.lock()
     }

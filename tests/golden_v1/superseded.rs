@@ -176,7 +176,7 @@ fn a_request_that_comes_whole_only_as_its_connection_ends_displaces_nobody() {
         let mut new = parked(&relay, &session, &cursor);
         let connections = relay.metric("x0_relay_http_connections");
         // Both are there when the relay looks.
-        relay.process.signal(Signal::SIGSTOP);
+        relay.process.stop();
         old.send(last);
         old.cut(how);
         relay.process.signal(Signal::SIGCONT);
