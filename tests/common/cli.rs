@@ -3,6 +3,7 @@
 use std::{io::Write, process::Stdio, thread, time::Duration};
 
 use super::{
+    leaks,
     process::{Output, Process},
     relay::command,
 };
@@ -43,7 +44,11 @@ pub fn start(args: &[&str]) -> Process {
 /// Runs `x0-relay ARGS` to its end.
 #[track_caller]
 pub fn run(args: &[&str]) -> Done {
-    finish(start(args))
+    let done = finish(start(args));
+    if matches!(args, ["token", made, ..] if *made != "public") {
+        leaks::know_made(&done.stdout);
+    }
+    done
 }
 
 /// The same with something on its stdin.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the relay's library or an HTTP crate: what is tested must not also be the measure.
 //! - [`Relay`] starts, stops and kills one relay; a test that fails prints what its relay wrote.
+//! - [`leaks`] looks through what every process wrote, for what must not stand in any log.
 //! - [`http`] is an HTTP/1.1 client that sends what it is told, right or wrong; [`tls`] makes certificates, and is what
 //!   that client speaks TLS with.
 //! - [`x0`] is what an x0 page says, and reads what it is answered.
@@ -19,6 +20,7 @@ pub mod bystander;
 pub mod cli;
 pub mod credentials;
 pub mod http;
+pub mod leaks;
 pub mod metrics;
 pub mod packets;
 pub mod process;

@@ -18,6 +18,8 @@ use nix::{
 };
 use parking_lot::{Condvar, Mutex};
 
+use super::leaks::leaks;
+
 /// What a process wrote to one of its streams so far.
 #[derive(Default)]
 pub struct Output {
@@ -49,6 +51,14 @@ impl Output {
 
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.state.lock().0).into_owned()
+    }
+
+    /// All that an ended process wrote, unless somebody else holds the stream.
+    pub fn last_text(&self) -> String {
+        let mut state = self.state.lock();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while !state.1 && !self.changed.wait_until(&mut state, deadline).timed_out() {}
+        String::from_utf8_lossy(&state.0).into_owned()
     }
 
     /// Waits until `find` finds something in the text; `None` if the stream ends or the time is up before.
@@ -162,7 +172,10 @@ impl Drop for Process {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        if thread::panicking() {
+        if !thread::panicking() {
+            let leaks = leaks(&self.stderr.last_text());
+            assert!(leaks.is_empty(), "in the log of {} stands what must not: {leaks:#?}", self.child.id());
+        } else {
             eprintln!("--- stdout of {}\n{}", self.child.id(), last(&self.stdout.text()));
             eprintln!("--- stderr of {}\n{}", self.child.id(), last(&self.stderr.text()));
         }

@@ -14,7 +14,7 @@ use std::{
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::{leaks::leaks, process::Process};
 
 /// A start takes milliseconds; this is for a machine that does many other things.
 const START: Duration = Duration::from_secs(60);
@@ -287,6 +287,8 @@ impl Drop for Relay {
         if !thread::panicking() {
             let log = self.process.stderr.text();
             assert!(!log.contains("panicked at"), "the relay has panicked:\n{log}");
+            let leaks = leaks(&self.process.stdout.text());
+            assert!(leaks.is_empty(), "the relay said what it must not: {leaks:#?}");
         }
     }
 }

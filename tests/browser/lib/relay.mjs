@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { leaks } from './leaks.mjs';
 
 export const BINARY = process.env.RELAY_BIN || fileURLToPath(new URL('../../../target/debug/x0-relay', import.meta.url));
 const DEADLINE = 60_000;
@@ -34,6 +35,7 @@ export async function startRelay(t, ...args) {
     await output.ended;
     clearTimeout(insist);
     running.delete(child.pid);
+    output.assertSilent();
   });
   const kill = () => {
     child.kill('SIGKILL');
@@ -104,6 +106,7 @@ class HeldRelay {
     if (this.#pid !== null && !this.#output.exited) await this.stop('SIGKILL');
     this.#holder.stdin.end();
     await this.#output.ended;
+    this.#output.assertSilent();
   }
 }
 
@@ -113,12 +116,14 @@ class Output {
   exited = false;
   #lines = [];
   #errors = '';
+  #leaks = [];
   #over = false;
   #wake = () => {};
 
   constructor(child) {
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      this.#errors = (this.#errors + text).slice(-4000);
+    createInterface({ input: child.stderr.setEncoding('utf8') }).on('line', (line) => {
+      this.#errors = `${this.#errors}${line}\n`.slice(-4000);
+      this.#leaks.push(...leaks(line));
     });
     createInterface({ input: child.stdout }).on('line', (line) => {
       this.#lines.push(line);
@@ -134,6 +139,11 @@ class Output {
     this.#errors += error;
     this.#over = true;
     this.#wake();
+  }
+
+  /** No line of the log may have shown what nobody may find there. */
+  assertSilent() {
+    assert.deepEqual(this.#leaks, [], 'the log shows what it must not');
   }
 
   /** Takes lines until one matches. */
@@ -178,5 +188,6 @@ export function binary() {
 
 function serve(...args) {
   const access = args.includes('--auth') ? [] : ['--auth', 'open'];
-  return ['serve', '--socket', 'none', ...access, ...args];
+  const level = args.includes('--log-level') ? [] : ['--log-level', 'debug'];
+  return ['serve', '--socket', 'none', ...access, ...level, ...args];
 }

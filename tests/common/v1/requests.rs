@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, thread, time::Duration};
 
 use super::{Batch, Cursor, Sent};
-use crate::common::{Conn, Relay, Response, request, timed, x0::quoted};
+use crate::common::{Conn, Relay, Response, leaks::know, request, timed, x0::quoted};
 
 /// Percent-encoded for a query or a path's segment.
 pub fn encoded(text: &str) -> String {
@@ -30,6 +30,9 @@ pub fn post_json(target: &str, body: &str) -> Vec<u8> {
 
 /// The body that sends `payload` from `from` to the session `to`.
 pub fn message_body(from: &str, to: &str, payload: &str) -> String {
+    if !payload.starts_with('{') {
+        know(payload);
+    }
     let to = quoted(&format!("session:{to}"));
     format!(r#"{{"to":{to},"from":{},"payload":{payload}}}"#, quoted(from))
 }
