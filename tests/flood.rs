@@ -9,7 +9,6 @@
 mod common;
 
 use std::{
-    fs,
     net::{Ipv4Addr, SocketAddr},
     process::{Command, Stdio},
     thread,
@@ -18,11 +17,11 @@ use std::{
 
 use common::{
     Conn, PROMPT, Relay, eventually,
+    measure::{figures, memory, used, ways},
     metrics::{Sample, samples},
     process::Process,
     prove,
     v1::send_request,
-    x0::set_request,
 };
 use nix::sys::signal::Signal;
 use tokio::{
@@ -147,41 +146,6 @@ fn refused(relay: &Relay) -> f64 {
     samples(&relay.metrics()).iter().filter(|sample| counts(sample)).map(|sample| sample.value).sum()
 }
 
-/// The relay's resident memory, in bytes.
-fn memory(relay: &Relay) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", relay.process.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a figure");
-    line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).expect("kB") << 10
-}
-
-/// The processor time that the relay has used.
-fn used(relay: &Relay) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", relay.process.pid())).expect("it runs");
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
-    let ticks = |at: usize| fields[at].parse::<u64>().expect("ticks");
-    // Fields 14 and 15, a hundredth of a second each.
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
-}
-
-/// How long messages take to a receiver that waits.
-fn ways(relay: &Relay, (sending, receiving): (&mut Conn, &mut Conn), rounds: usize, took: &mut Vec<Duration>) {
-    for _ in 0..rounds {
-        relay.park_on(receiving, "quiet-receiver");
-        let start = Instant::now();
-        sending.send(set_request("quiet", "quiet-receiver", "{}"));
-        assert_eq!(receiving.response().mail().len(), 1);
-        took.push(start.elapsed());
-        assert_eq!(sending.response().status, 200);
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// The median and the 99th percentile.
-fn figures(took: &mut [Duration]) -> (Duration, Duration) {
-    took.sort_unstable();
-    (took[took.len() / 2], took[took.len() * 99 / 100])
-}
-
 fn relay(limit: &str) -> Relay {
     Relay::start(&[
         "--exempt-addresses",
@@ -250,7 +214,7 @@ fn a_flood_is_refused_and_others_go_on() {
 fn prove_a_flood_costs_others_little() {
     if prove("p99 beside a flood") {
         for kind in KINDS {
-            let (ratio, grown) = flood(kind, 5, 600, 32, "1000/s, burst 1000");
+            let (ratio, grown) = flood(kind, 4, 400, 32, "1000/s, burst 1000");
             assert!(ratio <= 3.0, "{ratio:.1} times the quiet p99");
             assert!(grown < 96 << 20, "{grown} bytes more");
         }

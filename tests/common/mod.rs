@@ -21,6 +21,7 @@ pub mod cli;
 pub mod credentials;
 pub mod http;
 pub mod leaks;
+pub mod measure;
 pub mod metrics;
 pub mod packets;
 pub mod process;
