@@ -49,14 +49,14 @@ macro_rules! targets {
 }
 
 targets! {
-    claims: 49,
+    claims: 50,
     credentials: 30,
     config_file: 34,
     forwarded: 22,
     frame: 24,
     json_object: 40,
     keys: 36,
-    origins: 34,
+    origins: 35,
     packet: 33,
     rate: 23,
     refusal: 15,

@@ -154,6 +154,9 @@ fn relay(limit: &str) -> Relay {
         "none",
         "--sends-per-session",
         limit,
+        // Pauses must not earn the flood a burst.
+        "--connects-per-address",
+        "200/s, burst 200",
         "--log-level",
         "info",
         "--memory",
