@@ -1,6 +1,13 @@
 //! Requests to doors: routes, and bodies that are bounded in size and time.
 
-use std::{convert::Infallible, future::poll_fn, ops::ControlFlow, pin::Pin, sync::Arc, task::Poll};
+use std::{
+    convert::Infallible,
+    future::{poll_fn, ready},
+    ops::ControlFlow,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -42,13 +49,23 @@ pub fn handle(request: Request<Incoming>, doors: &Arc<Doors>, turn: &Arc<Turn>) 
     // Before the future begins: whatever is handed to one is kept in it twice.
     let (parts, mut body) = request.into_parts();
     tracing::trace!(request = %id, method = %parts.method, path = %parts.uri.path(), "request");
+    // A preflight, of which a page of x0's sends one with each poll, needs no room for what others need.
+    if parts.method == Method::OPTIONS
+        && let ControlFlow::Break(reply) = admit(&parts, &body, doors, Visit { id, caller: &turn.caller })
+    {
+        return Box::pin(ready(Ok(answered(reply, doors, turn))));
+    }
     let (doors, turn) = (Arc::clone(doors), Arc::clone(turn));
     Box::pin(async move {
         let routed = route(&parts, &mut body, &doors, Visit { id, caller: &turn.caller }).await;
         let Some(reply) = routed.now_or_parked(&turn) else { return std::future::pending().await };
-        turn.answered();
-        Ok(if doors.life.is_draining() { reply::closing(reply) } else { reply })
+        Ok(answered(reply, &doors, &turn))
     })
+}
+
+fn answered(reply: Reply, doors: &Doors, turn: &Turn) -> Reply {
+    turn.answered();
+    if doors.life.is_draining() { reply::closing(reply) } else { reply }
 }
 
 /// A request that is being answered.
