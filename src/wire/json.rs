@@ -151,16 +151,17 @@ pub fn string(value: &str) -> Option<Cow<'_, str>> {
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     // Most strings have no escapes, and are what they say.
     if let Some(text) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))
-        && text.bytes().all(is_plain)
+        && is_all_plain(text)
     {
         return Some(Cow::Borrowed(text));
     }
     serde_json::from_str::<Text<'_>>(value).ok().map(|text| text.0)
 }
 
-/// Whether a byte stands for itself within a JSON string.
-fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && !matches!(byte, b'"' | b'\\')
+/// Whether every character stands for itself within a JSON string.
+fn is_all_plain(text: &str) -> bool {
+    // To the end in any case: then many bytes are looked at together.
+    text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'))
 }
 
 /// A text as a JSON string, with its quotes.
@@ -172,7 +173,7 @@ pub fn quote(text: &str) -> String {
 
 /// Appends a text as a JSON string, with its quotes.
 pub fn write_quoted(text: &str, out: &mut Vec<u8>) {
-    if text.bytes().all(is_plain) {
+    if is_all_plain(text) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
