@@ -136,7 +136,7 @@ impl File {
         if backend.len().is_ok_and(|len| len == 0) {
             return Err(unfit("it is empty, which no journal ever is"));
         }
-        let backend = if trusted { backend } else { Backend(Box::new(Overlay::over(backend).map_err(io)?)) };
+        let backend = if trusted { backend } else { Backend::new(Overlay::over(backend).map_err(io)?) };
         // A relay that was killed may have left something unwritten, which what is added now would build on.
         backend.sync_data().map_err(io)?;
         let base = Arc::new(backend);
@@ -243,6 +243,9 @@ impl File {
         // As they were used.
         keys.sort_by_key(|kept| kept.expires);
         keys.into_iter().for_each(|kept| memory.restore_key(kept));
+        // What left may be in neither: it left while the file was written anew. Its place is never given out again, else
+        // who gets it would leave with it.
+        let last = left.last().map_or(last, |left| last.max(*left));
         Ok(Replayed { next: Arrival(last.0 + 1), loose, stale })
     }
 
@@ -276,11 +279,13 @@ impl File {
         keys.sort_unstable_by_key(|(digest, _)| *digest);
         let next = self.log.as_ref().map(Log::next);
         self.write(|transaction| {
-            insert(transaction, messages.values())?;
             let mut table = transaction.open_table(MESSAGES)?;
             for arrival in &left {
                 table.remove(arrival.0)?;
             }
+            drop(table);
+            // Afterwards: what is here came after whatever left.
+            insert(transaction, messages.values())?;
             let mut table = transaction.open_table(MAILBOXES)?;
             for (session, known) in &mailboxes {
                 match known {

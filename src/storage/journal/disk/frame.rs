@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_head_reads_as_it_was_written_or_not_at_all() {
-        let base = Backend(Box::new(InMemoryBackend::new()));
+        let base = Backend::new(InMemoryBackend::new());
         assert_eq!(Head::read(&base).expect("memory"), None, "nothing");
         let head = Head { format: 3, log_bytes: 8 * BLOCK as u64 };
         head.write(&base).expect("memory");

@@ -4,6 +4,7 @@ use std::{
     fmt, fs, io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, chown},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use redb::{StorageBackend, backends::FileBackend};
@@ -61,38 +62,55 @@ pub trait Ground: Send {
     }
 }
 
-/// A file's bytes, whatever holds them.
-pub struct Backend(pub Box<dyn StorageBackend>);
+/// A file's bytes, whatever holds them. Once it could not be written or synced it is not written again, whoever tries:
+/// nobody knows then what is on the disk and what is not.
+pub struct Backend {
+    bytes: Box<dyn StorageBackend>,
+    failed: AtomicBool,
+}
 
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.bytes.fmt(f)
+    }
+}
+
+impl Backend {
+    pub fn new(bytes: impl StorageBackend) -> Self {
+        Self { bytes: Box::new(bytes), failed: AtomicBool::new(false) }
+    }
+
+    fn change(&self, change: impl FnOnce(&dyn StorageBackend) -> io::Result<()>) -> io::Result<()> {
+        if self.failed.load(Relaxed) {
+            return Err(io::Error::other("it could not be written before"));
+        }
+        change(&*self.bytes).inspect_err(|_| self.failed.store(true, Relaxed))
     }
 }
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.bytes.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.bytes.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.change(|bytes| bytes.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.change(|bytes| bytes.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.change(|bytes| bytes.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.close()
+        self.bytes.close()
     }
 }
 
@@ -174,7 +192,7 @@ impl Directory {
     }
 
     fn backend(file: fs::File) -> io::Result<Backend> {
-        FileBackend::new(file).map(|backend| Backend(Box::new(backend))).map_err(io::Error::other)
+        FileBackend::new(file).map(Backend::new).map_err(io::Error::other)
     }
 }
 

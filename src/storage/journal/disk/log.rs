@@ -88,7 +88,11 @@ impl Log {
     pub fn append(&mut self, changes: &Changes) -> Result<bool, Broken> {
         self.record.clear();
         self.record.resize(PREFIX_BYTES, 0);
-        write(changes, &mut self.record);
+        let most = PREFIX_BYTES + usize::try_from(self.most()).unwrap_or(usize::MAX);
+        if !write(changes, &mut self.record, most) {
+            self.record = Vec::new();
+            return Ok(false);
+        }
         let length = self.record.len() - PREFIX_BYTES;
         let end = self.at + blocks(self.record.len()) as u64;
         let Some(length) =
@@ -137,7 +141,8 @@ fn read_prefix(bytes: &[u8], file: u64) -> Option<(u64, &[u8])> {
     (found == check(&[&bytes[..24], entries])).then_some((number, entries))
 }
 
-fn write(changes: &Changes, out: &mut Vec<u8>) {
+/// Whether that is all: `false` as soon as it is more than `most` bytes, whose rest is not written.
+fn write(changes: &Changes, out: &mut Vec<u8>, most: usize) -> bool {
     let mut row = Vec::new();
     for (arrival, kept) in &changes.messages {
         record::message(kept, &mut row);
@@ -145,12 +150,21 @@ fn write(changes: &Changes, out: &mut Vec<u8>) {
         out.extend(arrival.0.to_le_bytes());
         out.extend(record::length(row.len()));
         out.extend(&row);
+        if out.len() > most {
+            return false;
+        }
     }
     for arrival in &changes.left {
+        if out.len() > most {
+            return false;
+        }
         out.push(LEFT);
         out.extend(arrival.0.to_le_bytes());
     }
     for (session, known) in &changes.mailboxes {
+        if out.len() > most {
+            return false;
+        }
         out.push(if known.is_some() { KNOWN } else { FORGOTTEN });
         out.extend(record::length(session.as_str().len()));
         out.extend(session.as_str().as_bytes());
@@ -161,6 +175,9 @@ fn write(changes: &Changes, out: &mut Vec<u8>) {
         }
     }
     for (digest, used) in &changes.keys {
+        if out.len() > most {
+            return false;
+        }
         out.push(if used.is_some() { KEY_USED } else { KEY_FORGOTTEN });
         out.extend(digest.0.to_le_bytes());
         if let Some((first, kept)) = used {
@@ -170,6 +187,7 @@ fn write(changes: &Changes, out: &mut Vec<u8>) {
     if let Some(loose) = changes.loose {
         out.extend([LOOSE, u8::from(loose)]);
     }
+    true
 }
 
 /// Reads a record's entries; `None` if they are not.

@@ -137,7 +137,7 @@ mod tests {
         let file = InMemoryBackend::new();
         file.set_len(bytes.len() as u64).expect("memory");
         file.write(0, bytes).expect("memory");
-        Backend(Box::new(file))
+        Backend::new(file)
     }
 
     fn all(file: &dyn StorageBackend) -> Vec<u8> {

@@ -218,7 +218,7 @@ impl Shaky {
     }
 
     fn backend(&self, image: Shared) -> Backend {
-        Backend(Box::new(Open { disk: self.clone(), image }))
+        Backend::new(Open { disk: self.clone(), image })
     }
 
     fn sync_names(&self) -> io::Result<()> {

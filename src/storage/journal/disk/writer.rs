@@ -306,8 +306,9 @@ impl Writer {
     /// Refuses everything from now on.
     fn turn_away(&mut self, broken: &Broken) {
         tracing::error!(error = %broken, "the journal failed: sends are refused until it can be written anew");
-        self.file = None;
+        // First: giving the file up may take as long as a disk that hangs.
         self.refuse_all(trouble(broken));
+        self.file = None;
     }
 
     fn refuse_all(&mut self, trouble: &'static str) {

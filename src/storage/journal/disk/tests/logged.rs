@@ -4,7 +4,13 @@
 use redb::{Database, TableDefinition};
 
 use super::*;
-use crate::storage::journal::disk::frame::BLOCK;
+use crate::{
+    message::Arrival,
+    storage::journal::{
+        Kept,
+        disk::{changes::Changes, frame::BLOCK},
+    },
+};
 
 /// Where the tables begin on a shaky disk.
 fn tables(disk: &Shaky) -> usize {
@@ -160,4 +166,45 @@ fn of_tables_alone(tables: &[u8]) -> Vec<u8> {
     transaction.commit().expect("memory");
     drop(db);
     disk.bytes()
+}
+
+/// A message may leave while the file is written anew: then the file does not have it, and its log says that it left.
+#[tokio::test]
+async fn the_place_of_a_message_that_left_unseen_is_not_given_out_again() {
+    let disk = Shaky::default();
+    let store = on(&disk);
+    send(&store, "b", "stays").await.expect("room");
+    store.close().await.expect("a good disk");
+    let unseen = Arrival(7);
+    let mut file = File::open(disk.clone().open().expect("a good disk").expect("a journal"), true).expect("good");
+    file.commit(Changes { left: vec![unseen], ..Changes::default() }).expect("a good disk");
+    let crashed = disk.after_a_crash(|| false);
+    drop(file);
+    let store = on(&crashed);
+    for n in 0..10 {
+        send(&store, "b", &n.to_string()).await.expect("room");
+    }
+    let sent = mail(&store, "b").await;
+    assert_eq!(sent.len(), 11);
+    let letters = store.read(&id("b"), Seq(0), MAX).await.expect("memory").letters;
+    assert!(letters.iter().skip(1).all(|letter| letter.arrival > unseen));
+    store.close().await.expect("a good disk");
+    assert_eq!(mail(&on(&crashed), "b").await, sent, "what was folded is what was accepted");
+}
+
+/// Whatever numbers the two have: what is in the log came after what left.
+#[tokio::test]
+async fn a_fold_removes_what_left_before_it_adds_what_came() {
+    let disk = Shaky::default();
+    let mut ground = disk.clone();
+    let none = Snapshot { messages: Vec::new(), mailboxes: Vec::new(), keys: Vec::new() };
+    let mut file = File::create(ground.fresh().expect("room"), disk.log_bytes(), &none, false).expect("a good disk");
+    ground.adopt().expect("a good disk");
+    let letter = Letter { seq: Seq(1), arrival: Arrival(7), message: Arc::new(message("late")) };
+    let kept = Kept { of: id("b"), epoch: Epoch(1), letter };
+    file.commit(Changes { left: vec![Arrival(7)], ..Changes::default() }).expect("a good disk");
+    file.commit(Changes { messages: [(Arrival(7), kept)].into(), ..Changes::default() }).expect("a good disk");
+    file.fold().expect("a good disk");
+    file.close().expect("a good disk");
+    assert_eq!(mail(&on(&disk), "b").await, [(1, "late".to_owned())]);
 }
