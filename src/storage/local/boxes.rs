@@ -118,23 +118,19 @@ impl<J: Journal> Boxes<J> {
         }
     }
 
-    /// A new mailbox's own cost, reserved, if it may be made.
-    fn charge_mailbox(&self, session: &SessionId, may_make: MayMake<'_>) -> Result<(), Error> {
+    /// A new mailbox's own cost, reserved.
+    fn charge_mailbox(&self, session: &SessionId) -> Result<(), Error> {
         if self.mailboxes.fetch_add(1, Relaxed) >= self.limits.sessions {
             self.mailboxes.fetch_sub(1, Relaxed);
             let detail =
                 format!("the relay keeps at most {} mailboxes (sessions); try again later", self.limits.sessions);
             return Err(Error::new(Kind::TooManySessions, detail));
         }
-        self.charge(mailbox_cost(session.as_str())).inspect_err(|_| {
-            self.mailboxes.fetch_sub(1, Relaxed);
-        })?;
-        // Last: nobody is charged for what there is no room for.
-        may_make().inspect_err(|_| self.discharge_mailbox(session.as_str()))
+        self.charge(mailbox_cost(session.as_str())).inspect_err(|_| _ = self.mailboxes.fetch_sub(1, Relaxed))
     }
 
-    /// Reserves all that a message to one receiver needs, or nothing.
-    fn prepare(&self, to: &SessionId, message: &Message, may_make: MayMake<'_>) -> Result<(), Error> {
+    /// Reserves all that a message to one receiver needs, or nothing. Returns whether that made its mailbox.
+    fn prepare(&self, to: &SessionId, message: &Message) -> Result<bool, Error> {
         let (now, cost) = (message.accepted, message.cost());
         let mut shard = self.shard(to);
         if let Some(mailbox) = shard.get_mut(to) {
@@ -146,30 +142,42 @@ impl<J: Journal> Boxes<J> {
         let reserved = match shard.get_mut(to) {
             Some(mailbox) => {
                 mailbox.touch(now);
-                mailbox.reserve(cost, self.limits.mailbox).map_err(|full| self.no_room(to, full))
+                mailbox.reserve(cost, self.limits.mailbox).map_err(|full| self.no_room(to, full)).map(|()| false)
             }
-            None => self.charge_mailbox(to, may_make).and_then(|()| {
+            None => self.charge_mailbox(to).and_then(|()| {
                 let mut mailbox = Mailbox::new(self.new_epoch(), now);
                 let reserved = mailbox.reserve(cost, self.limits.mailbox).map_err(|full| self.no_room(to, full));
                 match reserved {
                     Ok(()) => _ = shard.insert(to.clone(), mailbox),
                     Err(_) => self.discharge_mailbox(to.as_str()),
                 }
-                reserved
+                reserved.map(|()| true)
             }),
         };
         reserved.inspect_err(|_| _ = self.bytes.fetch_sub(cost, Relaxed))
     }
 
-    /// Reserves all that a message to several receivers needs, or nothing; the error names all that refuse it.
+    /// Reserves all that a message to several receivers needs, or nothing; the error names all that refuse it. Nobody
+    /// pays for a mailbox before there is room for everything.
     pub fn prepare_all(&self, to: &[SessionId], message: &Message, may_make: MayMake<'_>) -> Result<(), Error> {
         let mut refused: Option<Error> = None;
         let mut prepared = Vec::with_capacity(to.len());
+        let mut made = Vec::new();
         for session in to {
-            match self.prepare(session, message, may_make) {
-                Ok(()) => prepared.push(session),
+            match self.prepare(session, message) {
+                Ok(is_new) => {
+                    prepared.push(session);
+                    made.extend(is_new.then_some(session));
+                }
                 Err(error) => refused.get_or_insert(error).about.push(session.bare().into()),
             }
+        }
+        if refused.is_none() {
+            let about = |session: &SessionId, mut error: Error| {
+                error.about.push(session.bare().into());
+                error
+            };
+            refused = made.into_iter().find_map(|session| may_make().err().map(|error| about(session, error)));
         }
         let Some(error) = refused else { return Ok(()) };
         prepared.into_iter().for_each(|session| self.give_back(session, message.cost(), false));
@@ -271,7 +279,8 @@ impl<J: Journal> Boxes<J> {
         let now = self.clock.now();
         let mut shard = self.shard(of);
         if !shard.contains_key(of) {
-            self.charge_mailbox(of, may_make)?;
+            self.charge_mailbox(of)?;
+            may_make().inspect_err(|_| self.discharge_mailbox(of.as_str()))?;
             shard.insert(of.clone(), Mailbox::new(self.new_epoch(), now));
         }
         let Some(mailbox) = shard.get_mut(of) else { return Ok(Batch::default()) };
