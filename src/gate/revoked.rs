@@ -143,7 +143,7 @@ impl Revocations {
         token.is_some() || name.is_some_and(|term| principal.issued.is_none_or(|issued| issued <= term.since))
     }
 
-    /// Brings back what is in the file of this directory, and keeps them there from now on.
+    /// Brings back what is in the file of this directory, beside what is known already, and keeps them there from now on.
     pub fn keep_in(&self, directory: &Path, now: UnixMs) -> Result<(), Error> {
         let path = directory.join(FILE);
         let unfit = |why: String| {
@@ -161,7 +161,12 @@ impl Revocations {
             if version != VERSION || revoked.len() > REVOKED_MAX {
                 return Err(unfit(format!("{} entries in form {version}", revoked.len())));
             }
-            *self.known.lock() = revoked.into_iter().map(Line::read).filter(|(_, term)| term.until > now).collect();
+            let mut known = self.known.lock();
+            for (entry, there) in revoked.into_iter().map(Line::read).filter(|(_, term)| term.until > now) {
+                let term = known.entry(entry).or_insert(there);
+                *term = Term { since: term.since.max(there.since), until: term.until.max(there.until) };
+            }
+            known.retain(|_, term| term.until > now);
         }
         // There is one directory in a process's life.
         let _ = self.file.set(path);
@@ -253,6 +258,10 @@ mod tests {
         };
         let entries: Vec<Entry> = after.known.lock().keys().cloned().collect();
         assert!(entries.len() == 4 && entries.iter().all(same));
+        // What is known here alone stays.
+        before.add(&Revoked::Token("unwritten".into()), UnixMs(1_500), HOUR).expect("room");
+        before.keep_in(dir.path(), UnixMs(2_000)).expect("readable");
+        assert_eq!(known(&before), 5);
         // What is past is not written again.
         after.add(&Revoked::Token("new".into()), UnixMs(3_601_000), HOUR).expect("room");
         after.write(UnixMs(3_601_000)).expect("written");

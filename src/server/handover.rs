@@ -146,7 +146,6 @@ impl Server {
     /// Opens the doors again in a new life, on the same mailboxes if they were not closed.
     async fn resume(&mut self, closed: bool) {
         let Role::Relay(relay) = &mut self.role else { return };
-        relay.gate.take_revocations_back();
         let life = self.life.again();
         let mut pause = PAUSE_FIRST;
         let open = loop {
@@ -157,6 +156,13 @@ impl Server {
             };
             let open = hub.and_then(|hub| {
                 relay.hub = hub;
+                // The other relay may have been told of some before it gave up; the directory is ours again.
+                if let (true, Some(directory)) = (closed, &relay.config.mail.data_dir)
+                    && let Err(error) = relay.gate.keep_revocations_in(directory)
+                {
+                    tracing::error!(%error, "what the other relay revoked is not known here");
+                }
+                relay.gate.take_revocations_back();
                 relay.open(&self.sockets, &life)
             });
             match open {
