@@ -27,6 +27,10 @@ use crate::{
 
 /// How many requests of the x0 dialect may wait for their turn at once.
 const PACED_MAX: usize = 1024;
+/// How many of those that come through other processes of this machine: fewer than connections of theirs.
+const INDOORS_PACED_MAX: usize = 256;
+/// All of this process together.
+static INDOORS_PACED: Semaphore = Semaphore::const_new(INDOORS_PACED_MAX);
 
 /// What the doors of one life share: the limits, and who waits for a turn.
 pub struct Tolls {
@@ -62,11 +66,17 @@ impl Indoors {
             return Ok(());
         }
         let Paid { delay, .. } = self.limits.charge(what, who, session.as_str(), self.life.clock.uptime(), true)?;
-        if !delay.is_zero() {
-            tokio::select! {
-                () = sleep(delay) => {}
-                () = self.life.reached(Phase::Draining) => {}
-            }
+        if delay.is_zero() {
+            return Ok(());
+        }
+        let Ok(_place) = INDOORS_PACED.try_acquire() else {
+            let detail = format!("{INDOORS_PACED_MAX} requests of this machine wait for their turn already");
+            let retry = Retry { after: delay, limit: None, hold: Duration::ZERO };
+            return Err(Error::new(Kind::TooManyRequests, detail).retry(retry));
+        };
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = self.life.reached(Phase::Draining) => {}
         }
         Ok(())
     }
@@ -121,7 +131,11 @@ impl Doors {
     pub async fn temper(&self, error: Error, origin: Origin) -> Error {
         let wrong = matches!(error.kind, Kind::InvalidToken | Kind::Revoked | Kind::TicketSpent);
         let failed = || self.tolls.limits.failed_login(origin, self.life.clock.uptime());
-        let error = if wrong { failed().err().unwrap_or(error) } else { error };
+        self.told_late(if wrong { failed().err().unwrap_or(error) } else { error }).await
+    }
+
+    /// The same of an error that is no wrong credential: what was shown was right, and ended later.
+    pub async fn told_late(&self, error: Error) -> Error {
         if let (Kind::TooManyRequests, Some(retry)) = (error.kind, &error.retry) {
             tokio::select! {
                 () = sleep(retry.hold) => {}

@@ -153,7 +153,11 @@ impl Turn {
         match (state.stage, state.blocked_since) {
             (_, Some(since)) => due(since + limits.write_timeout, Verdict::Stalled),
             (Stage::Idle, None) => due(began + IDLE_IN_HYPER, Verdict::Idle),
-            (Stage::Head, None) => due(began + limits.header_timeout, Verdict::SlowHead),
+            (Stage::Head, None) => match due(began + limits.header_timeout, Verdict::SlowHead) {
+                // It may be over sooner, and the next begun.
+                Verdict::At(at) => Verdict::At(at.min(now + LOOK_EVERY)),
+                verdict => verdict,
+            },
             (Stage::Busy | Stage::Answering, None) => Verdict::At(now + LOOK_EVERY),
         }
     }

@@ -244,7 +244,12 @@ fn told(outcome: Result<Outcome, Error>, park: &Park) -> Result<(Vec<u8>, Option
 }
 
 async fn apologize(error: Error, park: &Park, doors: &Doors) -> Vec<u8> {
-    let error = doors.temper(error, park.who.origin).await;
+    // Whose credentials ended while they waited has shown no wrong ones. Behind a gateway it is only here that wrong ones
+    // are known.
+    let error = match error.kind {
+        Kind::Revoked => doors.told_late(error).await,
+        _ => doors.temper(error, park.who.origin).await,
+    };
     doors.refused(&error, park.id);
     hold_back(doors).await;
     error_text(park.mode == Mode::Show, &error).into_bytes()
