@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startBetween } from './lib/between.mjs';
 import { startBrowser } from './lib/browser.mjs';
-import { holdSocket, startRelay } from './lib/relay.mjs';
+import { holdSocket, settled, startRelay } from './lib/relay.mjs';
 import { openX0, sendNumbers, upTo } from './lib/x0-tab.mjs';
 
 let browser;
@@ -231,6 +231,8 @@ test('two tabs with one session: the newest has it, no fight, and the other one 
   await first.is('superseded');
   await sendNumbers(relay.base, 'twin', 1, 20);
   await second.has(20);
+  // What it has not said that it has when it is sent away goes to the next as well.
+  await settled(relay.base, 'twin');
   await first.page.mouse.click(5, 5);
   await first.is('websocket');
   await second.is('superseded');

@@ -12,7 +12,7 @@ import { after, before, test } from 'node:test';
 import { startBetween } from './lib/between.mjs';
 import { startBrowser } from './lib/browser.mjs';
 import { arrived, AWAY, choose, connected, counts, post, press, says, send, shown, Tabs, wake, WITHIN } from './lib/pages.mjs';
-import { startRelay } from './lib/relay.mjs';
+import { settled, startRelay } from './lib/relay.mjs';
 
 let browser;
 before(async () => {
@@ -212,14 +212,6 @@ async function contest(...tabs) {
   const won = tabs.find((tab) => tab !== lost);
   await connected(won);
   return [won, lost];
-}
-
-/** Waits until nothing is kept for a session: what was shown is acknowledged. */
-async function settled(base, name) {
-  for (;;) {
-    if ((await (await fetch(`${base}/v1/sessions/${name}`)).json()).pending === 0) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 test('two tabs with one session: one has it, and the other takes it back when it is asked to', async (t) => {

@@ -191,3 +191,11 @@ function serve(...args) {
   const level = args.includes('--log-level') ? [] : ['--log-level', 'debug'];
   return ['serve', '--socket', 'none', ...access, ...level, ...args];
 }
+
+/** Waits until nothing is kept for a session: what was shown is acknowledged. */
+export async function settled(base, name) {
+  for (;;) {
+    if ((await (await fetch(`${base}/v1/sessions/${name}`)).json()).pending === 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
