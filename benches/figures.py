@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The figures of docs/performance.md, by one command: `make figures`.
 
-  figures.py run [--quick] [--only NAME,…]   measures, some 20 minutes on a quiet machine (--quick: 6), and writes target/figures/figures.json
+  figures.py run [--quick] [--only NAME,…]   measures, some 35 minutes on a quiet machine (--quick: 6), and writes target/figures/figures.json
   figures.py render                          writes the tables of docs/performance.md and the plots beside it from that
 
 What is compared is measured in turns, round after round, on the same machine: each figure is the median of its rounds,
@@ -15,8 +15,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ.get('X0_RELAY_BINARY', str(ROOT / 'target/release/x0-relay'))
 OUT = ROOT / 'target/figures'
 NCHAN_MODULE = '/usr/lib/nginx/modules/ngx_nchan_module.so'
-FULL = dict(rounds=5, seconds=3, latency=5, parked=15000, latency_parked=10000, rate=2000, stuck=300)
-QUICK = dict(rounds=3, seconds=2, latency=3, parked=3000, latency_parked=2000, rate=1000, stuck=10)
+# A latency lasts several waits: polls that come back together are part of what it is about.
+FULL = dict(rounds=5, seconds=3, latency=25, parked=15000, latency_parked=10000, rate=2000, stuck=300, churn=5)
+QUICK = dict(rounds=3, seconds=2, latency=3, parked=3000, latency_parked=2000, rate=1000, stuck=10, churn=3)
+# Servers that are others with an argument more: a floor whose polls never come back, a relay with one thread.
+VARIANTS = dict(calm=('floor', '--wait', '3600000'), single=('relay', '--threads', '1'))
 
 
 def free_port():
@@ -29,7 +32,8 @@ class Server:
     """One server on a port of its own, ended with the `with` block."""
 
     def __init__(self, kind, *extra):
-        self.kind, self.extra, self.port = kind, list(extra), free_port()
+        self.kind, *more = VARIANTS.get(kind, (kind,))
+        self.name, self.extra, self.port = kind, [*more, *extra], free_port()
         self.url = f'http://127.0.0.1:{self.port}'
 
     def __enter__(self):
@@ -92,9 +96,9 @@ def bench(server, name, kind, *args, **about):
         print(f'  FAILED {" ".join(command[1:])}: {done.stderr.strip()}', flush=True)
         return None
     found = json.loads(done.stdout)
-    RESULTS.append(dict(name=name, server=server.kind, command=' '.join(['x0-relay', *command[1:]]), **about, found=found))
+    RESULTS.append(dict(name=name, server=server.name, command=' '.join(['x0-relay', *command[1:]]), **about, found=found))
     main = next((found[key] for key in ['messages_per_second', 'requests_per_second', 'kib_each', 'lost'] if key in found), '')
-    print(f'{time.time() - START:6.0f} s  {name:22} {server.kind:6} {main}', flush=True)
+    print(f'{time.time() - START:6.0f} s  {name:22} {server.name:6} {main}', flush=True)
     return found
 
 
@@ -165,7 +169,7 @@ def fill(server, start, end):
 
 
 def latency(p):
-    kinds = ['floor', 'relay', 'disk'] + (['nchan'] if with_nchan() else [])
+    kinds = ['floor', 'calm', 'relay', 'single', 'disk'] + (['nchan'] if with_nchan() else [])
     for number in range(p['rounds']):
         for kind in kinds:
             with Server(kind) as server:
@@ -190,7 +194,7 @@ def churn(p):
     with Server('relay') as relay, Server('disk') as disk:
         for server in [relay, disk]:
             for over in ['x0', 'v1', 'sse', 'ws']:
-                bench(server, f'churn-{over}', 'churn', '--over', over, '--seconds', p['latency'])
+                bench(server, f'churn-{over}', 'churn', '--over', over, '--seconds', p['churn'])
 
 
 def stuck(p):

@@ -2,7 +2,7 @@
 import json, math, re, statistics
 
 COLOURS = {'relay': '#0b6e4f', 'floor': '#888888', 'disk': '#b5541c', 'nchan': '#5b5ea6'}
-LABELS = {'relay': 'x0-relay, in memory', 'disk': 'x0-relay, on disk', 'floor': 'floor (hyper alone)', 'nchan': 'nchan'}
+LABELS = {'relay': 'x0-relay, in memory', 'disk': 'x0-relay, on disk', 'floor': 'floor (hyper alone)', 'nchan': 'nchan', 'calm': 'floor, its polls never back', 'single': 'x0-relay, in memory, `--threads 1`'}
 
 
 class Figures:
@@ -89,6 +89,8 @@ def targets(f):
         ('over WebSocket (32 in flight), against x0 polling', against(('ws-32', 'relay', rate), ('x0', 'relay', rate)), 3.0, False),
         (f"send to receive, p99, {number(many, 0)} parked, against the answer to the floor's send: in memory", against(('latency', 'relay', p99), floor_send, many), 1.3, True),
         ('the same on disk', against(('latency', 'disk', p99), floor_send, many), 4.0, True),
+        ('the same in memory, against a floor whose polls never come back', against(('latency', 'relay', p99), ('latency', 'calm', 'send_to_answer_us/p99'), many), 1.3, True),
+        ('and on disk', against(('latency', 'disk', p99), ('latency', 'calm', 'send_to_answer_us/p99'), many), 4.0, True),
         (f'KiB of a parked poll on its second wait, {number(most, 0)} of them', alone(f.median('parked', 'relay', 'kib_each_second_wait', x=most)), 4.0, True),
         ('KiB of an idle WebSocket', alone(f.median('parked-ws', 'relay', 'kib_each')), 8.0, True),
         ('processor time of a re-poll, against the floor', against(('parked', 'relay', 'server_cpu_us_per_poll'), ('parked', 'floor', 'server_cpu_us_per_poll'), most), 1.3, True),
@@ -116,11 +118,11 @@ def throughput(f):
 def latency(f):
     rows = []
     many = max([r['x'] for r in f.results if r['name'] == 'latency' and 'x' in r], default=None)
-    for server in ['floor', 'relay', 'disk', 'nchan']:
-        key = 'send_to_answer_us' if server == 'floor' else 'send_to_receive_us'
+    for server in ['floor', 'calm', 'relay', 'single', 'disk', 'nchan']:
+        key = 'send_to_answer_us' if server in ('floor', 'calm') else 'send_to_receive_us'
         cells = [f.median('latency', server, f'{key}/{p}', x=many) for p in ['p50', 'p90', 'p99', 'p99.9']]
         if any(cells):
-            rows.append((LABELS[server] + (' (a send\'s answer)' if server == 'floor' else ''), *[number(c, 0) for c in cells], number(f.median('latency', server, 'server_cpu_us_each', x=many), 0)))
+            rows.append((LABELS[server] + (' (a send\'s answer)' if key == 'send_to_answer_us' else ''), *[number(c, 0) for c in cells], number(f.median('latency', server, 'server_cpu_us_each', x=many), 0)))
     return table(['send to receive, µs', 'p50', 'p90', 'p99', 'p99.9', 'server µs each'], rows) + f'\n\n`{f.command("latency", "relay")}`'
 
 

@@ -576,7 +576,7 @@ pub static SETTINGS: &[Setting] = &[
         (Operation, Kind::Count(0, 1024)),
         Text("0"),
         "Worker threads; 0: one for each core",
-        "To leave cores to others on a shared machine.",
+        "To leave cores to others on a shared machine. 1 costs least for each message, as long as one core carries all.",
     ),
     row(
         "pages",
