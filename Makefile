@@ -18,7 +18,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS seconds (default 60)
 image: ## the docker image, with docker or buildah, nothing pulled
 	docker/build.sh
 
-figures: ## measure all that docs/performance.md says, 35 minutes, and write its tables and plots
+figures: ## measure all that docs/performance.md says, 40 minutes, and write its tables and plots
 	cargo build --locked --release
 	python3 benches/figures.py run
 	python3 benches/figures.py render

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The figures of docs/performance.md, by one command: `make figures`.
 
-  figures.py run [--quick] [--only NAME,…]   measures, some 35 minutes on a quiet machine (--quick: 6), and writes target/figures/figures.json
+  figures.py run [--quick] [--only NAME,…]   measures, some 40 minutes on a quiet machine (--quick: 6), and writes target/figures/figures.json
   figures.py render                          writes the tables of docs/performance.md and the plots beside it from that
 
 What is compared is measured in turns, round after round, on the same machine: each figure is the median of its rounds,
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ.get('X0_RELAY_BINARY', str(ROOT / 'target/release/x0-relay'))
 OUT = ROOT / 'target/figures'
 NCHAN_MODULE = '/usr/lib/nginx/modules/ngx_nchan_module.so'
-# A latency lasts several waits: polls that come back together are part of what it is about.
+# In full a latency lasts several waits: polls that come back together are part of what it is about.
 FULL = dict(rounds=5, seconds=3, latency=25, parked=15000, latency_parked=10000, rate=2000, stuck=300, churn=5)
 QUICK = dict(rounds=3, seconds=2, latency=3, parked=3000, latency_parked=2000, rate=1000, stuck=10, churn=3)
 # Servers that are others with an argument more: a floor whose polls never come back, a relay with one thread.

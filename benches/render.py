@@ -40,8 +40,9 @@ class Figures:
         points = [(x, self.median(name, server, key, x=x)) for x in xs]
         return [(x, y) for x, y in points if y is not None]
 
-    def command(self, name, server):
-        found = next((r['command'] for r in self.results if r['name'] == name and r['server'] == server), None)
+    def command(self, name, server, x=None):
+        rows = [r for r in self.results if r['name'] == name and r['server'] == server and (x is None or r.get('x') == x)]
+        found = next((r['command'] for r in rows), None)
         return re.sub(r' --url \S+| --json', '', found) if found else '—'
 
 
@@ -123,7 +124,7 @@ def latency(f):
         cells = [f.median('latency', server, f'{key}/{p}', x=many) for p in ['p50', 'p90', 'p99', 'p99.9']]
         if any(cells):
             rows.append((LABELS[server] + (' (a send\'s answer)' if key == 'send_to_answer_us' else ''), *[number(c, 0) for c in cells], number(f.median('latency', server, 'server_cpu_us_each', x=many), 0)))
-    return table(['send to receive, µs', 'p50', 'p90', 'p99', 'p99.9', 'server µs each'], rows) + f'\n\n`{f.command("latency", "relay")}`'
+    return table(['send to receive, µs', 'p50', 'p90', 'p99', 'p99.9', 'server µs each'], rows) + f'\n\n`{f.command("latency", "relay", many)}`'
 
 
 def parked(f):
@@ -134,7 +135,7 @@ def parked(f):
         x = most if name == 'parked' else None
         if f.all(name, server, 'kib_each', x=x):
             rows.append((what, *[number(f.median(name, server, key, x=x), 1) for key in ['kib_each_first_wait', 'kib_each_second_wait', 'server_cpu_us_per_poll', 'server_cpu_percent']]))
-    return table(['', 'KiB, first wait', 'KiB, later waits', 'µs of a re-poll', '% of a core'], rows) + f'\n\n`{f.command("parked", "relay")}`'
+    return table(['', 'KiB, first wait', 'KiB, later waits', 'µs of a re-poll', '% of a core'], rows) + f'\n\n`{f.command("parked", "relay", most)}`'
 
 
 def churn(f):
@@ -198,7 +199,7 @@ def render(source, docs):
     plot('Memory by parked polls', 'MiB resident', [(s, memory(s)) for s in ['relay', 'floor', 'nchan']], plots / 'parked.svg', 'sessions that wait')
     plot('Latency by parked polls', 'µs, p99, send to receive', [(s, f.points('latency', s, 'send_to_receive_us/p99')) for s in ['relay', 'disk', 'nchan']], plots / 'latency.svg', 'sessions that wait', log_y=True)
     where = (f'{about["date"]}, {about["cores"]} cores of {about["cpu"]}, Linux {about["kernel"]}, load and servers on the same cores, '
-             f'medians, {about["seconds"]} s in all' + (', `--quick`' if about['quick'] else '') + '.')
+             'medians' + (', `--quick`' if about['quick'] else '') + '.')
     parts = dict(where=where, targets=targets(f), throughput=throughput(f), latency=latency(f), parked=parked(f), churn=churn(f))
     page = docs / 'performance.md'
     text = page.read_text()
